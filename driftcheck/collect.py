@@ -1,0 +1,232 @@
+"""Runs the payload in an interpreter and takes its answer: one snapshot, or one clear error.
+
+The interpreter and everything that it prints are hostile: the answer stands between random cookies that the
+interpreter reads from standard input, its size and its time are bounded, and it is validated like any file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO, Protocol
+
+from driftcheck import payload
+from driftcheck.errors import InputError
+from driftcheck.probes.redaction import redact_secrets
+from driftcheck.snapshot import Snapshot, parse
+
+# Far above the largest honest answer (0.5 MB, DESIGN 4.2) and the slowest honest disk.
+SIZE_LIMIT = 64 << 20
+TIME_LIMIT = 120.0
+
+# How much of standard error is kept, to quote its last line when there is no answer.
+_ERRORS_KEPT = 1 << 16
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """An interpreter to ask, as the channel's other end names it, and why this one."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the payload is told: how the user named the environment, and what is measured only when asked for."""
+
+    reference: str
+    label: str | None = None
+    variables: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What came back from one run of a program: at most ``SIZE_LIMIT`` bytes, and how it ended."""
+
+    stdout: bytes
+    stderr: bytes
+    returncode: int
+    cut: str | None = None  # why it was ended early
+
+
+class Channel(Protocol):
+    """Carries a program to an interpreter and its answer back: a subprocess, an engine's exec, ssh."""
+
+    name: str
+
+    def run(self, argv: Sequence[str], stdin: bytes) -> Output:
+        """Run ``argv`` over there with ``stdin``, within the limits of this module.
+
+        Raises:
+            InputError: when it cannot be started.
+        """
+        ...
+
+
+def collect(channel: Channel, interpreter: Interpreter, request: Request) -> Snapshot:
+    """Measure the environment of ``interpreter``.
+
+    Raises:
+        InputError: when the interpreter does not start, does not answer in time, or answers with something else
+            than a snapshot. The message names the interpreter.
+    """
+    cookies = (secrets.token_hex(16), secrets.token_hex(16))
+    program = payload.channel_payload(
+        {
+            "cookies": cookies,
+            "reference": redact_secrets(request.reference),
+            "label": request.label,
+            "variables": list(request.variables),
+            "channel": channel.name,
+            "interpreter_reason": interpreter.reason,
+        }
+    )
+    boot = payload.BOOT.replace("{size}", str(len(program)))
+    output = channel.run([interpreter.path, "-c", boot], program)
+    answer = _between(output.stdout, cookies)
+    if answer is None:
+        raise InputError(interpreter.path, _why_no_answer(output), _hint(output))
+    return parse(answer, interpreter.path)
+
+
+def _between(stdout: bytes, cookies: tuple[str, str]) -> bytes | None:
+    first, last = (cookie.encode("ascii") for cookie in cookies)
+    if stdout.count(first) != 1 or stdout.count(last) != 1:
+        return None
+    start = stdout.index(first) + len(first)
+    end = stdout.index(last)
+    return stdout[start:end] if start <= end else None
+
+
+def _why_no_answer(output: Output) -> str:
+    last = _last_line(output.stderr)
+    if output.cut:
+        return output.cut
+    if last.startswith("driftcheck needs Python"):
+        return last
+    if output.returncode < 0:
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-output.returncode).name
+            return f"the interpreter was ended by {name} before it answered" + (f" ({last})" if last else "")
+    said = last or _last_line(output.stdout)
+    return f"no answer from this interpreter, exit code {output.returncode}" + (f": {said}" if said else "")
+
+
+def _hint(output: Output) -> str:
+    if output.cut or _last_line(output.stderr).startswith("driftcheck needs Python"):
+        return "Name another interpreter with --python"
+    return "Is it a Python interpreter? Try it with: -c 'print(1)'"
+
+
+def _last_line(data: bytes) -> str:
+    """The last line that says something, printable, redacted and short."""
+    for line in reversed(data[-_ERRORS_KEPT:].decode("utf-8", "replace").splitlines()):
+        text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line).strip()
+        if text:
+            return redact_secrets(text)[:300]
+    return ""
+
+
+@dataclass(frozen=True)
+class SubprocessChannel:
+    """Runs a program on this machine, in a session of its own, which is ended with all its children."""
+
+    name: str = "subprocess"
+    environ: dict[str, str] | None = None
+    time_limit: float = TIME_LIMIT
+    size_limit: int = SIZE_LIMIT
+
+    def run(self, argv: Sequence[str], stdin: bytes) -> Output:
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.environ,
+                start_new_session=os.name == "posix",
+            )
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise InputError(argv[0], f"cannot be started: {reason}", "Name an interpreter with --python") from error
+        assert process.stdin and process.stdout and process.stderr
+        stdout = _Reader(process.stdout, self.size_limit)
+        stderr = _Reader(process.stderr, _ERRORS_KEPT, keep_reading=True)
+        # A child that never reads must not block us: its answer, or its silence, counts.
+        writer = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
+        writer.start()
+        try:
+            finished = stdout.done.wait(self.time_limit)
+            cut = None
+            if stdout.overflow:
+                cut = f"printed more than {self.size_limit >> 20} MB and was ended"
+            elif not finished:
+                cut = f"did not answer within {self.time_limit:.0f} s and was ended"
+            elif not _ends(process):
+                cut = "closed its output but did not end, and was ended"
+        finally:
+            _end(process)
+        stderr.done.wait(1)
+        return Output(bytes(stdout.data), bytes(stderr.data), process.returncode, cut)
+
+
+def _ends(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and whatever it started; children that still hold our pipes are in its session."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:  # pragma: no cover - Windows
+        process.kill()
+    process.wait()
+
+
+def _feed(pipe: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        pipe.write(data)
+    with contextlib.suppress(OSError, ValueError):
+        pipe.close()
+
+
+@dataclass
+class _Reader:
+    """Reads a pipe in a thread until its end or its limit."""
+
+    pipe: IO[bytes]
+    limit: int
+    keep_reading: bool = False
+    data: bytearray = field(default_factory=bytearray)
+    overflow: bool = False
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while piece := os.read(self.pipe.fileno(), 1 << 16):
+                self.data += piece
+                if len(self.data) <= self.limit:
+                    continue
+                if not self.keep_reading:
+                    self.overflow = True
+                    return
+                del self.data[: -self.limit]
+        except (OSError, ValueError):
+            pass
+        finally:
+            self.done.set()

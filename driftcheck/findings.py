@@ -1,0 +1,116 @@
+"""What rules conclude: findings, with their impact, their confidence and their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Impact(StrEnum):
+    """What happens to inference, worst first."""
+
+    BREAKS = "breaks"  # will not start, or crashes
+    CHANGES_RESULTS = "changes-results"  # runs, and may answer differently
+    SLOWS = "slows"  # runs, and falls back or degrades
+    NOTE = "note"
+
+    @property
+    def rank(self) -> int:
+        return list(Impact).index(self)
+
+
+class Confidence(StrEnum):
+    """How sure the conclusion is, surest first."""
+
+    CERTAIN = "certain"  # proved from the artefacts
+    LIKELY = "likely"
+    POSSIBLE = "possible"
+
+    @property
+    def rank(self) -> int:
+        return list(Confidence).index(self)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a finding is about: ``Subject("distribution", "numpy")``. Its identity between two snapshots."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A fact that the finding rests on.
+
+    ``side``   ``baseline`` or ``target``
+    ``path``   where it stands in the snapshot: section, then keys (``("packages", "distributions", "numpy",
+               "version")``)
+    ``value``  the fact, a JSON value
+    """
+
+    side: str
+    path: tuple[str, ...]
+    value: Any
+
+
+@dataclass(frozen=True)
+class Fix:
+    """What one would type. ``kind``: ``pip``, ``apt``, ``dockerfile``, ``docker-run``, ``variable`` or ``advice``."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One conclusion of one rule (DESIGN 4.4).
+
+    ``predicted_error``  what the program would print, first error only; verbatim where ``certain``
+    ``also_in_baseline`` the same contradiction stands in the baseline, which works; it never fails a run
+    ``folds``            paths of the changes that this finding explains
+    """
+
+    code: str
+    name: str
+    impact: Impact
+    confidence: Confidence
+    title: str
+    subject: Subject
+    explanation: str
+    predicted_error: str | None = None
+    evidence: Sequence[Evidence] = field(default_factory=tuple)
+    fix: Sequence[Fix] = field(default_factory=tuple)
+    references: Sequence[str] = field(default_factory=tuple)
+    also_in_baseline: bool = False
+    folds: Sequence[tuple[str, ...]] = field(default_factory=tuple)
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        return (self.code, self.subject.kind, self.subject.name)
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Sorts findings in the order in which a person should look at them."""
+        return (
+            self.also_in_baseline,
+            self.impact.rank,
+            self.confidence.rank,
+            -len(self.folds),
+            self.code,
+            self.subject.name,
+        )
+
+    def fails(self, limit: Impact | None) -> bool:
+        """Whether this finding ends a run with exit code 1, given ``--fail-on``."""
+        return (
+            limit is not None
+            and not self.also_in_baseline
+            and self.confidence is not Confidence.POSSIBLE
+            and self.impact.rank <= limit.rank
+        )
+
+    def with_folds(self, folds: Sequence[tuple[str, ...]]) -> Finding:
+        return replace(self, folds=tuple(folds))

@@ -1,0 +1,1 @@
+"""Compatibility knowledge that no artefact states: tables in JSON, each row with its source."""

@@ -1,0 +1,213 @@
+"""The report as a value: one baseline against one or more targets, or one environment alone, before rendering.
+
+It is written as JSON and read back to the same value, so that a saved report renders to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from driftcheck import __version__, validation
+from driftcheck.diff import Change, Unmeasured
+from driftcheck.errors import InputError
+from driftcheck.explain import Explanation, NotJudged
+from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
+from driftcheck.probes.redaction import Redactor
+from driftcheck.report.summary import summary
+from driftcheck.snapshot import Snapshot, check_version, parse_json
+
+SCHEMA_VERSION = 0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a report says of an environment: its header, a summary for tables, and its incomplete sections."""
+
+    header: dict[str, Any]
+    summary: dict[str, str]
+    incomplete: dict[str, str] = field(default_factory=dict)
+    problems: tuple[tuple[str, str, str], ...] = ()  # section, where, reason
+
+    @property
+    def label(self) -> str:
+        return str(self.header["label"])
+
+
+@dataclass(frozen=True)
+class Target:
+    environment: Environment
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Report:
+    """``baseline`` is None for ``check`` and for the ticket of one environment."""
+
+    baseline: Environment | None
+    targets: tuple[Target, ...]
+    fail_on: Impact | None = Impact.BREAKS
+    tool_version: str = __version__
+
+    def failing(self) -> list[Finding]:
+        return [
+            finding
+            for target in self.targets
+            for finding in target.explanation.findings
+            if finding.fails(self.fail_on)
+        ]
+
+    def incomplete(self) -> bool:
+        """Whether a section that the baseline measured could not be measured in a target."""
+        return any(
+            entry.side == "target" and entry.status in {"unavailable", "failed", "missing"}
+            for target in self.targets
+            for entry in target.explanation.unmeasured
+        )
+
+    def faults(self) -> list[NotJudged]:
+        return [entry for target in self.targets for entry in target.explanation.not_judged if entry.fault]
+
+    def text(self) -> str:
+        """The serial form: JSON, sorted keys, ASCII, a newline at the end."""
+        return json.dumps(document(self), sort_keys=True, indent=1) + "\n"
+
+
+def environment_of(snapshot: Snapshot) -> Environment:
+    return Environment(
+        header=snapshot.header,
+        summary=summary(snapshot),
+        incomplete={
+            name: section.reason or section.status
+            for name, section in snapshot.sections.items()
+            if section.status in {"unavailable", "failed"}
+        },
+        problems=tuple(
+            (name, problem["where"], problem["reason"])
+            for name, section in snapshot.sections.items()
+            for problem in section.problems
+        ),
+    )
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The JSON value of a report, valid against ``schemas/report.json``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "report",
+        "tool": {"name": "driftcheck", "version": report.tool_version},
+        "fail_on": report.fail_on.value if report.fail_on else "never",
+        "baseline": _environment_document(report.baseline) if report.baseline else None,
+        "targets": [
+            {
+                "environment": _environment_document(target.environment),
+                "findings": [_finding_document(finding) for finding in target.explanation.findings],
+                "changes": [
+                    {"path": list(change.path), "kind": change.kind, "before": change.before, "after": change.after}
+                    for change in target.explanation.changes
+                ],
+                "unmeasured": [vars(entry) for entry in target.explanation.unmeasured],
+                "not_judged": [vars(entry) for entry in target.explanation.not_judged],
+            }
+            for target in report.targets
+        ],
+    }
+
+
+def _environment_document(environment: Environment) -> dict[str, Any]:
+    return {
+        "header": environment.header,
+        "summary": environment.summary,
+        "incomplete": environment.incomplete,
+        "problems": [
+            {"section": section, "where": where, "reason": reason}
+            for section, where, reason in environment.problems
+        ],
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "name": finding.name,
+        "impact": finding.impact.value,
+        "confidence": finding.confidence.value,
+        "title": finding.title,
+        "subject": {"kind": finding.subject.kind, "name": finding.subject.name},
+        "explanation": finding.explanation,
+        "predicted_error": finding.predicted_error,
+        "evidence": [
+            {"side": entry.side, "path": list(entry.path), "value": entry.value} for entry in finding.evidence
+        ],
+        "fix": [{"kind": entry.kind, "text": entry.text} for entry in finding.fix],
+        "references": list(finding.references),
+        "also_in_baseline": finding.also_in_baseline,
+        "folds": [list(path) for path in finding.folds],
+    }
+
+
+def parse(data: bytes, where: str) -> Report:
+    """A saved report.
+
+    Raises:
+        InputError: naming ``where`` and the place inside it.
+    """
+    value = parse_json(data, where)
+    if not isinstance(value, dict) or value.get("kind") != "report":
+        raise InputError(where, "JSON, but not a report", "Make one with: driftcheck diff ... --format json -o FILE")
+    check_version(value.get("schema_version"), SCHEMA_VERSION, where)
+    validation.check("report", value, where)
+    return _report(Redactor().document(value))
+
+
+def _report(value: dict[str, Any]) -> Report:
+    return Report(
+        baseline=_environment(value["baseline"]) if value["baseline"] else None,
+        targets=tuple(
+            Target(
+                _environment(entry["environment"]),
+                Explanation(
+                    findings=tuple(_finding(found) for found in entry["findings"]),
+                    changes=tuple(
+                        Change(tuple(found["path"]), found["kind"], found["before"], found["after"])
+                        for found in entry["changes"]
+                    ),
+                    unmeasured=tuple(Unmeasured(**found) for found in entry["unmeasured"]),
+                    not_judged=tuple(NotJudged(**found) for found in entry["not_judged"]),
+                ),
+            )
+            for entry in value["targets"]
+        ),
+        fail_on=None if value["fail_on"] == "never" else Impact(value["fail_on"]),
+        tool_version=value["tool"]["version"],
+    )
+
+
+def _environment(value: dict[str, Any]) -> Environment:
+    return Environment(
+        value["header"],
+        value["summary"],
+        value["incomplete"],
+        tuple((entry["section"], entry["where"], entry["reason"]) for entry in value["problems"]),
+    )
+
+
+def _finding(value: dict[str, Any]) -> Finding:
+    paths: Sequence[Sequence[str]] = value["folds"]
+    return Finding(
+        code=value["code"],
+        name=value["name"],
+        impact=Impact(value["impact"]),
+        confidence=Confidence(value["confidence"]),
+        title=value["title"],
+        subject=Subject(value["subject"]["kind"], value["subject"]["name"]),
+        explanation=value["explanation"],
+        predicted_error=value["predicted_error"],
+        evidence=tuple(Evidence(entry["side"], tuple(entry["path"]), entry["value"]) for entry in value["evidence"]),
+        fix=tuple(Fix(entry["kind"], entry["text"]) for entry in value["fix"]),
+        references=tuple(value["references"]),
+        also_in_baseline=value["also_in_baseline"],
+        folds=tuple(tuple(path) for path in paths),
+    )

@@ -1,0 +1,73 @@
+"""An environment in a dozen short lines: what a reader wants to know of it before any detail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from driftcheck.snapshot import Snapshot
+
+# What inference runs on, in the order in which tickets list them; those that are not there are left out.
+FRAMEWORKS = (
+    "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu", "onnx",
+    "tensorrt", "openvino", "vllm", "transformers", "tokenizers", "safetensors", "accelerate", "triton", "numpy",
+    "scipy", "scikit-learn", "pandas", "xgboost", "lightgbm", "opencv-python", "opencv-python-headless", "pillow",
+    "fastapi", "uvicorn", "pydantic",
+)  # fmt: skip
+
+
+def summary(snapshot: Snapshot) -> dict[str, str]:
+    """``{"Python": "3.11.7 (cpython, venv)", ...}``: what was measured, in the order in which to read it."""
+    lines: dict[str, str] = {}
+    for title, section, describe in _LINES:
+        facts = snapshot.facts(section)
+        if facts:
+            text = describe(facts)
+            if text:
+                lines[title] = text
+    distributions = (snapshot.facts("packages") or {}).get("distributions", {})
+    for name in FRAMEWORKS:
+        if name in distributions:
+            lines[name] = str(distributions[name]["version"])
+    return lines
+
+
+def _python(facts: dict[str, Any]) -> str:
+    kind = facts["environment"]["kind"]
+    threading = ", free-threaded" if facts["free_threaded"] else ""
+    return f"{facts['version']} ({facts['implementation']}, {kind}{threading})"
+
+
+def _system(facts: dict[str, Any]) -> str:
+    release = facts.get("os_release") or {}
+    return str(release.get("pretty_name") or release.get("id") or "")
+
+
+def _libc(facts: dict[str, Any]) -> str:
+    libc = facts.get("libc") or {}
+    return f"{libc['family']} {libc.get('version') or ''}".strip() if libc.get("family") else ""
+
+
+def _machine(facts: dict[str, Any]) -> str:
+    cpu = facts.get("cpu") or {}
+    parts = [facts.get("architecture"), facts.get("level"), cpu.get("model")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _kernel(facts: dict[str, Any]) -> str:
+    kernel = facts.get("kernel") or {}
+    return f"{kernel.get('system') or ''} {kernel.get('release') or ''}".strip()
+
+
+def _packages(facts: dict[str, Any]) -> str:
+    return f"{len(facts['distributions'])} distributions"
+
+
+_LINES: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
+    ("Python", "python", _python),
+    ("System", "system", _system),
+    ("C library", "system", _libc),
+    ("Machine", "machine", _machine),
+    ("Kernel", "machine", _kernel),
+    ("Packages", "packages", _packages),
+)

@@ -1,0 +1,34 @@
+"""The rule book: one module a family, one class a rule."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+
+from driftcheck.rules.base import Contradiction, Drift, Rule
+
+# In the order in which `driftcheck rule` lists them.
+MODULES = ("packages", "interpreter", "processor", "operating_system", "variables")
+
+
+@functools.cache
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule, by code."""
+    rules: list[Rule] = []
+    for module in MODULES:
+        loaded = importlib.import_module(f"driftcheck.rules.{module}")
+        rules.extend(
+            kind()
+            for _, kind in inspect.getmembers(loaded, inspect.isclass)
+            if issubclass(kind, Rule) and kind.__module__ == loaded.__name__
+        )
+    return tuple(sorted(rules, key=lambda rule: rule.code))
+
+
+def contradictions() -> list[Contradiction]:
+    return [rule for rule in all_rules() if isinstance(rule, Contradiction)]
+
+
+def drifts() -> list[Drift]:
+    return [rule for rule in all_rules() if isinstance(rule, Drift)]

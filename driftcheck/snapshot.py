@@ -1,0 +1,241 @@
+"""The record of one environment: load, validate, canonical form, digests, save.
+
+Files are hostile: size and depth are bounded before anything is made of them, the schema is applied before any
+rule sees a fact, secrets are removed again, and digests are made anew rather than believed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from driftcheck import validation
+from driftcheck.errors import InputError
+from driftcheck.probes.common import digest as digest_of
+from driftcheck.probes.redaction import Redactor
+
+SCHEMA_VERSION = 0
+
+# The largest honest snapshot is 0.5 MB (DESIGN 4.2).
+SIZE_LIMIT = 64 << 20
+DEPTH_LIMIT = 64
+
+# A section in one of these states holds facts that can be compared and judged.
+MEASURED = frozenset({"ok", "partial"})
+
+
+@dataclass(frozen=True)
+class Section:
+    """One probe's part of a snapshot.
+
+    ``status``    ``ok``, ``partial`` (facts, and problems), ``absent`` (the platform has no such thing),
+                  ``unavailable`` (it cannot be measured this way) or ``failed``
+    ``problems``  ``{"where": ..., "reason": ...}`` each
+    ``digest``    of the facts, made by us
+    """
+
+    name: str
+    layer: str
+    status: str
+    reason: str | None
+    problems: list[dict[str, str]]
+    facts: dict[str, Any]
+    digest: str
+
+    @property
+    def measured(self) -> bool:
+        return self.status in MEASURED
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One environment. ``warnings`` are what reading it showed; they are not part of the record."""
+
+    header: dict[str, Any]
+    sections: dict[str, Section]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return str(self.header["label"])
+
+    def facts(self, section: str) -> dict[str, Any] | None:
+        """The facts of a section, or None where it was not measured."""
+        found = self.sections.get(section)
+        return found.facts if found is not None and found.measured else None
+
+    def document(self) -> dict[str, Any]:
+        """The JSON value of this snapshot, valid against ``schemas/snapshot.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "header": self.header,
+            "sections": {
+                name: {
+                    "layer": section.layer,
+                    "status": section.status,
+                    "reason": section.reason,
+                    "problems": section.problems,
+                    "facts": section.facts,
+                    "digest": section.digest,
+                }
+                for name, section in self.sections.items()
+            },
+        }
+
+    def text(self) -> str:
+        """The one serial form that is written: sorted keys, one fact a line, ASCII, a newline at the end."""
+        return json.dumps(self.document(), sort_keys=True, indent=1) + "\n"
+
+
+def load(path: str) -> Snapshot:
+    """Read a snapshot file; ``-`` is standard input.
+
+    Raises:
+        InputError: naming the file, the place inside it, and what to do.
+    """
+    return parse(read_bytes(path), "standard input" if path == "-" else path)
+
+
+def read_bytes(path: str) -> bytes:
+    """At most ``SIZE_LIMIT`` bytes of a file or of standard input.
+
+    Raises:
+        InputError: when it cannot be read or is longer.
+    """
+    where = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(SIZE_LIMIT + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(SIZE_LIMIT + 1)
+    except OSError as error:
+        raise InputError(where, error.strerror or str(error)) from error
+    if len(data) > SIZE_LIMIT:
+        raise InputError(where, f"larger than {SIZE_LIMIT >> 20} MB, so it is no snapshot")
+    return data
+
+
+def parse(data: bytes, where: str) -> Snapshot:
+    """A snapshot from its bytes.
+
+    Raises:
+        InputError: naming ``where`` and the place inside it.
+    """
+    value = parse_json(data, where)
+    if isinstance(value, dict) and isinstance(value.get("error"), str):
+        raise InputError(where, Redactor().text(_printable(value["error"]))[:500])
+    if not isinstance(value, dict) or "schema_version" not in value:
+        raise InputError(where, "JSON, but not a snapshot", "Make one with: driftcheck snapshot -o FILE")
+    check_version(value["schema_version"], SCHEMA_VERSION, where)
+    validation.check("snapshot", value, where)
+    value = Redactor().document(value)
+    warnings = []
+    sections = {}
+    for name, entry in sorted(value["sections"].items()):
+        digest = digest_of(entry["facts"])
+        if digest != entry["digest"]:
+            warnings.append(f"{where}: section {name} was changed after it was measured (its digest differs)")
+        sections[name] = Section(
+            name=name,
+            layer=entry["layer"],
+            status=entry["status"],
+            reason=entry["reason"],
+            problems=entry["problems"],
+            facts=entry["facts"],
+            digest=digest,
+        )
+    return Snapshot(value["header"], sections, tuple(warnings))
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """JSON of bounded depth.
+
+    Raises:
+        InputError: with the line and column where it breaks off.
+    """
+    text = _decode(data, where)
+    if _too_deep(text):
+        raise InputError(where, f"JSON nested deeper than {DEPTH_LIMIT} levels, so it is nothing of driftcheck's")
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise InputError(where, "empty") from error
+        place = f"line {error.lineno}, column {error.colno}"
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+            raise InputError(where, f"JSON that is cut off at {place}", "Was it copied whole?") from error
+        raise InputError(where, f"not JSON at {place}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(where, f"not JSON: {str(error)[:200]}") from error
+
+
+def _decode(data: bytes, where: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
+        hint = "PowerShell's > writes that; use: driftcheck snapshot -o FILE"
+        raise InputError(where, "UTF-16 or UTF-32 text instead of UTF-8", hint)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(where, f"not UTF-8 text (byte {error.start})") from error
+
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _too_deep(text: str) -> bool:
+    """Whether brackets nest deeper than the limit. Cheap for honest files: depth rarely needs counting."""
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        sign = found.group()
+        if sign in "[{":
+            depth += 1
+            if depth > DEPTH_LIMIT:
+                return True
+        elif sign in "]}":
+            depth -= 1
+    return False
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def check_version(version: Any, known: int, where: str) -> None:
+    """Refuse what a newer driftcheck wrote, in words.
+
+    Raises:
+        InputError: for a newer version and for one that is no number.
+    """
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise InputError(where, "schema_version is no number, so this is no file of driftcheck's")
+    if version > known:
+        raise InputError(
+            where,
+            f"written by a newer driftcheck (schema version {version}, this one reads up to {known})",
+            "Upgrade driftcheck: pip install --upgrade driftcheck",
+        )
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a result to a file, or to standard output for ``-``.
+
+    Raises:
+        InputError: when the file cannot be written.
+    """
+    if path == "-":
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
+        return
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(path, f"cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,63 @@
+"""JSON Schema 2020-12, applied: the schemas of ``schemas/``, whole, and what is wrong with a document."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+from typing import Any
+
+from driftcheck.errors import InputError
+
+
+def names() -> list[str]:
+    """The schemas that there are, by the names that ``driftcheck schema`` takes."""
+    folder = importlib.resources.files("driftcheck.schemas")
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+
+
+@functools.cache
+def schema(name: str) -> dict[str, Any]:
+    """One schema. That of a snapshot is completed with the facts of each section (``schemas/sections/``).
+
+    Raises:
+        KeyError: when there is none of this name.
+    """
+    if name not in names():
+        raise KeyError(name)
+    loaded: dict[str, Any] = _read("driftcheck.schemas", name)
+    if name == "snapshot":
+        sections = loaded["properties"]["sections"]
+        frame = sections.pop("patternProperties")["^SECTION$"]
+        sections["properties"] = {
+            section: {**frame, "properties": {**frame["properties"], "facts": facts}}
+            for section, facts in _sections().items()
+        }
+    return loaded
+
+
+def check(name: str, value: Any, where: str) -> None:
+    """Check a document against the schema of this name.
+
+    Raises:
+        InputError: naming ``where`` and the path of the first thing that is wrong.
+    """
+    import jsonschema  # noqa: PLC0415 - 0.1 s, and only for what reads or measures
+    from jsonschema import Draft202012Validator  # noqa: PLC0415
+
+    validator = Draft202012Validator(schema(name))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if error is None:
+        return
+    place = ".".join(str(part) for part in error.absolute_path) or "the document"
+    raise InputError(where, f"not a valid {name}: at {place[:200]}: {error.message[:300]}")
+
+
+def _sections() -> dict[str, Any]:
+    folder = importlib.resources.files("driftcheck.schemas.sections")
+    found = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    return {name: _read("driftcheck.schemas.sections", name) for name in found}
+
+
+def _read(package: str, name: str) -> Any:
+    return json.loads((importlib.resources.files(package) / f"{name}.json").read_text(encoding="utf-8"))

@@ -1,0 +1,75 @@
+"""Starts the packed payload: first thing that runs in a foreign interpreter.
+
+Before it imports anything it narrows ``sys.path`` to the standard library, so that no file of the measured
+environment (a ``json.py`` in the working directory was seen to forge the answer) stands in for a module that the
+probes use. The search path as it was is what gets measured.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+# Modules that the payload trusts; start-up files may have imported them before us.
+TRUSTED = ("os", "re", "json", "json.decoder", "json.encoder", "hashlib", "hmac", "stat", "sysconfig", "platform")
+
+
+def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") -> "None":
+    """Install the packed modules as the package ``probes`` and run its ``payload``.
+
+    ``sources`` maps module names to their text, those that others import first. ``script`` tells that this is
+    a file that was run, whose directory Python put first on the search path.
+    """
+    flags = sys.flags
+    if script and sys.path and not flags.isolated and not getattr(flags, "safe_path", False):
+        del sys.path[0]
+    searched = list(sys.path)
+    sys.path[:] = standard_library(searched)
+    # A finder of the environment (editable installs have one each) is not needed to load the standard library.
+    finders = list(sys.meta_path)
+    sys.meta_path[:] = [finder for finder in finders if isinstance(finder, type)]
+    package = type(sys)("probes")
+    package.__path__ = []  # type: ignore[attr-defined]
+    sys.modules["probes"] = package
+    for name, text in sources.items():
+        module = type(sys)("probes." + name)
+        module.__package__ = "probes"
+        module.__file__ = "probes/" + name + ".py"
+        sys.modules["probes." + name] = module
+        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
+        setattr(package, name, module)
+    sys.meta_path[:] = finders
+    replaced = foreign_modules()
+    options["replaced_modules"] = replaced
+    package.payload.main(searched, options)  # type: ignore[attr-defined]
+
+
+def standard_library(path: "List[str]") -> "List[str]":
+    """The entries of a search path that hold the standard library: beside ``os``, its extensions, its zip file."""
+    home = library_home()
+    kept = []
+    for entry in path:
+        name = entry.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+        inside = entry == home or entry.startswith((home + "/", home + "\\"))
+        if inside and name not in ("site-packages", "dist-packages"):
+            kept.append(entry)
+        elif name in ("lib-dynload", "DLLs", "python%d%d.zip" % sys.version_info[:2]):
+            kept.append(entry)
+    return kept
+
+
+def library_home() -> "str":
+    """The directory of the standard library, from ``os``, which is loaded before any start-up file runs."""
+    return str(sys.modules["os"].__file__).replace("\\", "/").rsplit("/", 1)[0]
+
+
+def foreign_modules() -> "Dict[str, str]":
+    """Trusted modules that came from elsewhere: ``{"json": "/app/json.py"}``."""
+    home = library_home()
+    foreign = {}
+    for name in TRUSTED:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and not str(file).replace("\\", "/").startswith(home + "/"):
+            foreign[name] = str(file)
+    return foreign

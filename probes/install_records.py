@@ -1,0 +1,123 @@
+"""RECORD (PEP 376, 627): which files an installer wrote, and whether they are still those files.
+
+A RECORD line is ``path,hash,size``. The files themselves are not read: their presence and size are compared,
+which costs one system call a file.
+"""
+
+import hashlib
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, Iterator, List, Optional, Set, Tuple
+
+    from .common import Place
+
+# Written by installers, not by the wheel; they differ between pip and uv and say nothing of the build.
+_INSTALLERS_OWN = re.compile(r"\.dist-info/(?:INSTALLER|REQUESTED|RECORD|direct_url\.json|uv_\w+\.json|WHEEL\.bak)$")
+
+# A hostile RECORD cannot make us ask for more files than this.
+FILE_LIMIT = 500000
+
+
+class Files:
+    """The files of one install.
+
+    ``hashes``      path -> recorded hash, for what the wheel brought (no bytecode, nothing of the installer)
+    ``missing``     recorded and not there
+    ``altered``     path -> (recorded size, found size)
+    ``top_level``   first components of the paths (a path outside of the location stands for itself)
+    ``digest``      over the hashes: equal for the same wheel, whoever installed it
+    """
+
+    def __init__(self) -> "None":
+        self.hashes = {}  # type: Dict[str, str]
+        self.missing = []  # type: List[str]
+        self.altered = {}  # type: Dict[str, Tuple[int, int]]
+        self.top_level = set()  # type: Set[str]
+        self.digest = ""
+
+    @property
+    def count(self) -> "int":
+        return len(self.hashes)
+
+    @property
+    def contradictions(self) -> "int":
+        return len(self.missing) + len(self.altered)
+
+    def modules(self) -> "List[str]":
+        """Top-level names that can be imported."""
+        names = set()
+        for name in self.top_level:
+            stem, dot, rest = name.partition(".")
+            if stem.isidentifier() and (not dot or rest == "py" or rest.endswith(("so", "pyd"))):
+                names.add(stem)
+        names.discard("__pycache__")
+        return sorted(names)
+
+
+def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":
+    """The files of the install whose metadata directory is ``location/folder``; None without any RECORD.
+
+    Old setuptools wrote ``installed-files.txt`` instead, relative to the metadata directory and without
+    sizes; Debian removes both.
+    """
+    path = location + "/" + folder + "/RECORD"
+    text = place.read_text(path)
+    if text is None:
+        return None
+    files = Files()
+    base = place.real(location) + "/"
+    stat = os.stat
+    hashes = files.hashes
+    lines = []
+    for line in text.splitlines():
+        if line.startswith('"'):
+            row = _quoted(line)
+        else:
+            row = line.rsplit(",", 2)
+        if len(row) != 3 or not row[0]:
+            if line.strip():
+                place.problem(path, "a line that is not 'path,hash,size': %.80r" % line)
+            continue
+        name, value, size = row
+        if name.endswith(".pyc") or ".dist-info/" in name and _INSTALLERS_OWN.search(name):
+            continue
+        if len(hashes) >= FILE_LIMIT:
+            place.problem(path, "more than %d files; the rest was not compared" % FILE_LIMIT)
+            break
+        hashes[name] = value
+        outside = name.startswith(("..", "/")) or name[1:2] == ":"
+        if not outside:
+            lines.append(name + "," + value)
+        try:
+            found = stat(base + name if not outside else _outside(place, location, name)).st_size
+        except (OSError, ValueError):
+            files.missing.append(name)
+            continue
+        # Console scripts are rewritten by installers and when an environment moves: their size says nothing.
+        if size and not outside and str(found) != size:
+            try:
+                files.altered[name] = (int(size), found)
+            except ValueError:
+                place.problem(path, "a size that is no number: %.80r" % line)
+    lines.sort()
+    files.digest = "sha256:" + hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+    files.top_level = {name.split("/", 1)[0] if name[:2] != ".." else name for name in hashes}
+    files.top_level.discard(folder)
+    return files
+
+
+def _outside(place: "Place", location: "str", name: "str") -> "str":
+    """``../../../bin/tool`` relative to the location, resolved inside the root."""
+    return place.real(name if name.startswith("/") else location + "/" + name)
+
+
+def _quoted(line: "str") -> "List[str]":
+    """A line in which the path is quoted, because it holds a comma or a quote."""
+    import csv
+
+    for row in csv.reader([line]):
+        return row
+    return []

@@ -1,0 +1,125 @@
+"""The payload's main program: runs every probe and answers with one redacted snapshot.
+
+It runs in two ways. Over a channel, driftcheck hands it options and two random cookies, and the answer stands
+between them on standard output, whatever else the environment prints there. As a file (``driftcheck probe``)
+it is a program with two options, which a stranger runs with nothing installed.
+"""
+
+import json
+import os
+import sys
+import time
+
+from . import common, limits, machine, packages, programs, python, redaction, system, variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List
+
+SCHEMA_VERSION = 0
+
+# In the order in which they run; each is also the name of its section.
+PROBES = {
+    "python": python,
+    "packages": packages,
+    "system": system,
+    "programs": programs,
+    "variables": variables,
+    "limits": limits,
+    "machine": machine,
+}
+
+
+def main(search_path: "List[str]", options: "Dict[str, Any]") -> "None":
+    """Measure and answer. ``options`` come from driftcheck; without cookies this is the stand-alone file."""
+    if "cookies" in options:
+        answer = snapshot(search_path, options)
+        first, last = options["cookies"]
+        write(1, ("\n%s%s%s\n" % (first, json.dumps(answer, sort_keys=True), last)).encode("ascii"))
+        return
+    sys.exit(stand_alone(search_path, options))
+
+
+def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, Any]":
+    """One snapshot as a JSON value; ``{"error": ...}`` where the interpreter cannot be trusted to make one."""
+    replaced = options.get("replaced_modules")
+    if replaced:
+        name, file = sorted(replaced.items())[0]
+        return {"error": "its start-up files replace the standard module %s by %s" % (name, file)}
+    environ = dict(os.environ)
+    redactor = redaction.Redactor.of_process(environ)
+    sections = {}
+    seconds = {}
+    for name, probe in PROBES.items():
+        started = time.time()
+        place = common.Place(environ=environ, search_path=search_path, options=options)
+        section = redactor.document(common.section(probe, place))
+        section["digest"] = common.digest(section["facts"])
+        sections[name] = section
+        seconds[name] = round(time.time() - started, 4)
+    header = {
+        "label": options.get("label") or options["reference"],
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "tool": {"name": "driftcheck", "version": options["version"]},
+        "reference": options["reference"],
+        "channel": options["channel"],
+        "interpreter": {
+            "path": sys.executable,
+            "version": "%d.%d.%d" % sys.version_info[:3],
+            "reason": options["interpreter_reason"],
+            # python -c and python -m would search here first, and python FILE in the directory of the file.
+            "working_directory": working_directory(),
+        },
+        "seconds": seconds,
+    }
+    return {"schema_version": SCHEMA_VERSION, "header": redactor.document(header), "sections": sections}
+
+
+def working_directory() -> "str":
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def write(handle: "int", data: "bytes") -> "None":
+    """All of ``data`` to a file descriptor, past whatever the environment put in the place of ``sys.stdout``."""
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def stand_alone(search_path: "List[str]", options: "Dict[str, Any]") -> "int":
+    """``python3 probe.py [-o FILE] [--label NAME]``: the exit code, 0 or 2."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        description="Fingerprint this environment for driftcheck. Nothing is installed, imported or sent; the result"
+        " is one JSON file without secrets, user names or host names. Read it before you share it.",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write here (default: standard output)")
+    parser.add_argument("--label", metavar="NAME", help="what reports call this environment")
+    given = parser.parse_args()
+    answer = snapshot(
+        search_path,
+        dict(
+            options,
+            reference="probe",
+            channel="probe",
+            label=given.label,
+            interpreter_reason="it ran the probe file",
+        ),
+    )
+    if "error" in answer:
+        sys.stderr.write("Error: %s: %s\n" % (sys.executable, answer["error"]))
+        return 2
+    text = (json.dumps(answer, sort_keys=True, indent=1) + "\n").encode("ascii")
+    if given.output is None or given.output == "-":
+        write(1, text)
+        return 0
+    try:
+        with open(given.output, "wb") as file:
+            file.write(text)
+    except OSError as error:
+        sys.stderr.write("Error: %s: %s\n" % (given.output, common.describe(error)))
+        return 2
+    return 0
