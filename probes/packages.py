@@ -8,7 +8,6 @@ whose values are ``true``.
 if __name__ == "__main__":
     __import__("common").run_alone(__file__)  # prints the section and exits
 
-import hashlib
 import json
 import os
 import re
@@ -135,6 +134,9 @@ def read_install(place: "Place", location: "str", folder: "str") -> "Install":
         install.files = install_records.read(place, location, folder)
     if install.files is not None:
         facts["modules"] = dict.fromkeys(install.files.modules(), True)
+        stated = stated_version(place, install)
+        if stated and stated != install.version:
+            facts["module_version"] = stated
     else:
         facts["modules"] = dict.fromkeys(filter(str.isidentifier, top_level.split()), True)
     if install.version is None and file_version:
@@ -162,6 +164,25 @@ def parse_headers(text: "str") -> "Dict[str, List[str]]":
         values = fields.setdefault(name.strip().lower(), [])
         values.append(value.strip())
     return fields
+
+
+_VERSION_LINE = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*[\"']([^\"'\n]{1,100})[\"']", re.MULTILINE)
+
+
+def stated_version(place: "Place", install: "Install") -> "Optional[str]":
+    """The version that the code itself states, as a literal in its ``version.py``.
+
+    Wheels of an index leave the build out of their metadata: torchvision 0.28.0 from the registry says
+    ``0.28.0+cu130`` there and nowhere else.
+    """
+    assert install.files is not None
+    for module in install.files.modules():
+        name = module + "/version.py"
+        if name in install.files.hashes:
+            found = _VERSION_LINE.search(place.read_text(install.location + "/" + name, 1 << 16) or "")
+            if found:
+                return found.group(1)
+    return None
 
 
 def parse_egg_requires(text: "str") -> "Tuple[List[str], List[str]]":

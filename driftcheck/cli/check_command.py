@@ -1,0 +1,35 @@
+"""``driftcheck check``."""
+
+from __future__ import annotations
+
+import click
+
+from driftcheck.cli.options import finish, impact_of, judging, measured, measuring, reporting
+
+
+@click.command(name="check")
+@click.argument("reference", default="host")
+@reporting
+@judging
+@measuring
+def command(
+    reference: str,
+    format_: str,
+    output: str,
+    output_files: tuple[str, ...],
+    all_: bool,
+    fail_on: str,
+    python: str | None,
+    variables: tuple[str, ...],
+) -> int:
+    """Find what contradicts itself in one environment; no baseline is needed.
+
+    \b
+      driftcheck check
+      driftcheck check python:.venv/bin/python --fail-on slows
+    """
+    from driftcheck.environments import Options  # noqa: PLC0415
+    from driftcheck.report.build import check_report  # noqa: PLC0415
+
+    snapshot = measured(reference, Options(python=python, variables=variables))
+    return finish(check_report(snapshot, impact_of(fail_on)), format_, output, output_files, all_)

@@ -1,0 +1,126 @@
+"""What commands have in common: options, and what is done with a finished report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from driftcheck.cli.exits import exit_code
+from driftcheck.errors import InputError
+
+if TYPE_CHECKING:
+    from driftcheck.environments import Options
+    from driftcheck.findings import Impact
+    from driftcheck.report.model import Report
+    from driftcheck.snapshot import Snapshot
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+FORMATS = ("text", "json", "markdown")
+IMPACTS = ("breaks", "changes-results", "slows", "note", "never")
+
+
+def measuring(command: _Command) -> _Command:
+    """Options wherever a REFERENCE is measured."""
+    return _with(
+        command,
+        click.option("--python", metavar="PATH", help="Ask this interpreter of the environment."),
+        click.option(
+            "--variable",
+            "variables",
+            multiple=True,
+            metavar="NAME",
+            help="Record the value of this environment variable too (secrets stay hidden). May be repeated.",
+        ),
+    )
+
+
+def reporting(command: _Command) -> _Command:
+    """Options of what ends in a report."""
+    return _with(
+        command,
+        click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True),
+        click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output."),
+        click.option(
+            "--output-file",
+            "output_files",
+            multiple=True,
+            metavar="FORMAT=FILE",
+            help="Write the report in this format as well. May be repeated.",
+        ),
+        click.option("--all", "all_", is_flag=True, help="Show everything that differs, not only what matters."),
+    )
+
+
+def judging(command: _Command) -> _Command:
+    """Options of what may fail a run."""
+    return _with(
+        command,
+        click.option(
+            "--fail-on",
+            type=click.Choice(IMPACTS),
+            default="breaks",
+            show_default=True,
+            help="Exit with 1 from this impact on (findings that are certain or likely, and not in the baseline).",
+        ),
+    )
+
+
+def _with(command: _Command, *decorators: Callable[[_Command], _Command]) -> _Command:
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def impact_of(text: str) -> Impact | None:
+    """The value of --fail-on; None for never."""
+    from driftcheck.findings import Impact  # noqa: PLC0415
+
+    return None if text == "never" else Impact(text)
+
+
+def measured(reference: str, options: Options) -> Snapshot:
+    """The snapshot of a reference; what reading it showed goes to standard error."""
+    from driftcheck.environments import snapshot_of  # noqa: PLC0415
+
+    snapshot = snapshot_of(reference, options)
+    for warning in snapshot.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    return snapshot
+
+
+def finish(report: Report, format_: str, output: str, output_files: Sequence[str], all_: bool) -> int:
+    """Write a report everywhere it was asked for; the exit code."""
+    from driftcheck.snapshot import write_text  # noqa: PLC0415
+
+    wanted = [(format_, output), *(_split(text) for text in output_files)]
+    for name, path in wanted:
+        write_text(path, render(report, name, all_, to_terminal=path == "-"))
+    return exit_code(report)
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, sign, path = text.partition("=")
+    if not sign or not path or name not in FORMATS:
+        raise InputError("--output-file", f"{text!r} is not FORMAT=FILE", f"FORMAT is one of {', '.join(FORMATS)}")
+    return name, path
+
+
+def render(report: Report, format_: str, all_: bool, *, to_terminal: bool) -> str:
+    """A report in a format, coloured only for a terminal (or with FORCE_COLOR), never with NO_COLOR."""
+    from driftcheck.report.formats import RenderOptions  # noqa: PLC0415
+    from driftcheck.report.formats import render as render_report  # noqa: PLC0415
+
+    return render_report(report, format_, RenderOptions(all=all_, width=None, color=to_terminal and _wants_color()))
+
+
+def _wants_color() -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
