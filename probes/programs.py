@@ -24,21 +24,18 @@ LAYER = "image"
 # Program -> Debian packages that may own it (the names under which dpkg's file lists are looked up).
 PROGRAMS = {
     "avconv": ("libav-tools",),
+    "avprobe": ("libav-tools",),
     "clang": ("clang",),
     "dot": ("graphviz",),
     "ffmpeg": ("ffmpeg",),
     "ffprobe": ("ffmpeg",),
-    "flac": ("flac",),
     "g++": ("g++",),
     "gcc": ("gcc",),
     "git": ("git",),
-    "gs": ("ghostscript",),
-    "java": ("default-jre-headless", "openjdk-21-jre-headless", "openjdk-17-jre-headless", "openjdk-11-jre-headless"),
+    "java": ("default-jre-headless",),
     "ninja": ("ninja-build",),
-    "nvcc": ("nvidia-cuda-toolkit",),
     "pandoc": ("pandoc",),
     "pdfinfo": ("poppler-utils",),
-    "pdftocairo": ("poppler-utils",),
     "pdftoppm": ("poppler-utils",),
     "tesseract": ("tesseract-ocr",),
     "wkhtmltoimage": ("wkhtmltopdf",),
@@ -47,6 +44,9 @@ PROGRAMS = {
 
 # Shared libraries by the soname that the opener ends at.
 LIBRARIES = (
+    "libMagickWand-6.Q16.so.6",
+    "libMagickWand-7.Q16.so.10",
+    "libMagickWand-7.Q16HDRI.so.10",
     "libcairo.so.2",
     "libdmtx.so.0",
     "libenchant-2.so.2",
@@ -55,15 +55,12 @@ LIBRARIES = (
     "libfontconfig.so.1",
     "libgobject-2.0.so.0",
     "libharfbuzz.so.0",
-    "libMagickWand-6.Q16.so.6",
-    "libMagickWand-7.Q16HDRI.so.10",
     "libmagic.so.1",
     "libpango-1.0.so.0",
     "libpangoft2-1.0.so.0",
     "libportaudio.so.2",
     "libpq.so.5",
     "libsndfile.so.1",
-    "libusb-1.0.so.0",
     "libvips.so.42",
     "libzbar.so.0",
 )
@@ -79,7 +76,7 @@ def measure(place: "common.Place") -> "Dict[str, Any]":
 
     ``programs[name]``: ``path`` as found, ``real`` with links followed (None where it is the same), ``on_path``
     (False: only beside the interpreter, so a call by name would not find it), ``package``, ``package_version``,
-    ``version`` (of a Java or CUDA installation that states it in a file). ``libraries[soname]``: ``path`` and ``via``.
+    ``version`` (of a Java installation, which states it in a file). ``libraries[soname]``: ``path`` and ``via``.
     """
     windows = place.live and sys.platform == "win32"
     elf = not (place.live and sys.platform in ("win32", "darwin"))
@@ -177,16 +174,13 @@ def link_chain(place: "common.Place", path: "str") -> "List[str]":
 
 
 def stated_version(place: "common.Place", name: "str", real: "str") -> "Optional[str]":
-    """What the installation of a JVM (file ``release``) or a CUDA toolkit (``version.json``) states of itself."""
+    """What a Java installation states of itself in its file ``release``; None for every other program."""
+    if name != "java":
+        return None
     root = os.path.dirname(os.path.dirname(real))
-    if name == "java":
-        for home in (root, os.path.dirname(root)):
-            match = re.search(rb'^JAVA_VERSION="([^"\n]{1,40})"', system.head(place, home + "/release", 65536), re.M)
-            if match:
-                return match.group(1).decode("utf-8", "replace")
-    if name == "nvcc":
-        text = system.head(place, root + "/version.json", 65536)
-        match = re.search(rb'"cuda_nvcc"\s*:\s*\{[^}]*"version"\s*:\s*"([^"\n]{1,40})"', text)
+    for home in (root, os.path.dirname(root)):
+        text = system.head(place, home + "/release", 65536)
+        match = re.search(rb'^JAVA_VERSION="([^"\n]{1,40})"', text, re.M)
         if match:
             return match.group(1).decode("utf-8", "replace")
     return None
