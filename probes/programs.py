@@ -115,11 +115,13 @@ def find_program(
     place: "common.Place", name: "str", folders: "List[Tuple[str, bool]]", suffixes: "Tuple[str, ...]"
 ) -> "Optional[Tuple[str, bool]]":
     """(path, whether on PATH) of the first regular file with an executable bit."""
+    # In an unpacked root every link is followed by place.real; one that is left (a loop) must not lead outside.
+    look = os.stat if place.root == os.path.abspath(os.sep) else os.lstat
     for folder, on_path in folders:
         for suffix in suffixes:
             path = os.path.join(folder, name + suffix)
             try:
-                mode = os.stat(place.real(path)).st_mode
+                mode = look(place.real(path)).st_mode
             except (OSError, ValueError):
                 continue
             if stat.S_ISREG(mode) and (suffix or mode & 0o111):
@@ -199,7 +201,9 @@ def find_libraries(place: "common.Place") -> "Dict[str, Optional[Dict[str, str]]
     header = system.elf_header(system.head(place, program, 1 << 16)) if program else None
     loader = (header or {}).get("loader") or ""
     musl = loader.rpartition("/")[2].startswith("ld-musl-")
-    folders = [(entry, "LD_LIBRARY_PATH") for entry in re.split("[:;]", place.environ.get("LD_LIBRARY_PATH", ""))]
+    folders = [
+        (entry, "LD_LIBRARY_PATH") for entry in re.split("[:;]", place.environ.get("LD_LIBRARY_PATH", ""))
+    ]
     prefix = os.path.dirname(os.path.dirname(program)) if program else ""
     if prefix and place.is_dir(prefix + "/conda-meta"):
         folders.insert(0, (prefix + "/lib", "conda"))
@@ -232,10 +236,14 @@ def cached_paths(place: "common.Place", header: "Optional[Dict[str, Any]]") -> "
     except ValueError as error:
         place.problem(system.LD_SO_CACHE, str(error))
         return {}
-    wanted = loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"]) if header else None
+    wanted = (
+        loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"]) if header else None
+    )
     table = {}  # type: Dict[str, List[str]]
     names = frozenset(LIBRARIES)
-    for entry in sorted((entry for entry in entries if entry.soname in names), key=lambda entry: bool(entry.hwcap)):
+    for entry in sorted(
+        (entry for entry in entries if entry.soname in names), key=lambda entry: bool(entry.hwcap)
+    ):
         if wanted is None or entry.flags == wanted:
             table.setdefault(entry.soname, []).append(entry.path)
     return table
@@ -252,7 +260,12 @@ def musl_folders(place: "common.Place", loader: "str") -> "List[Tuple[str, str]]
 
 def default_folders(header: "Optional[Dict[str, Any]]") -> "List[str]":
     """glibc's built-in folders, Debian's multiarch ones first."""
-    triplets = {62: "x86_64-linux-gnu", 183: "aarch64-linux-gnu", 3: "i386-linux-gnu", 21: "powerpc64le-linux-gnu"}
+    triplets = {
+        62: "x86_64-linux-gnu",
+        183: "aarch64-linux-gnu",
+        3: "i386-linux-gnu",
+        21: "powerpc64le-linux-gnu",
+    }
     triplet = triplets.get((header or {}).get("machine", 0))
     folders = ["/lib/" + triplet, "/usr/lib/" + triplet] if triplet else []
     return folders + ["/lib64", "/usr/lib64", "/lib", "/usr/lib"]

@@ -145,7 +145,10 @@ def find_libc(place: "common.Place") -> "Dict[str, Any]":
         loaders = list_loaders(place)
         families = sorted(set(family for family, _ in loaders))
         if len(families) > 1:
-            place.problem("libc", "loaders of %s exist, and no interpreter says which one counts" % " and ".join(families))
+            place.problem(
+                "libc",
+                "loaders of %s exist, and no interpreter says which one counts" % " and ".join(families),
+            )
         if len(families) != 1:
             return nothing
         loader = loaders[0][1]
@@ -189,11 +192,21 @@ def glibc_places(place: "common.Place", loader: "str", header: "Optional[Dict[st
     if data and header is not None:
         try:
             flags = loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"])
-            names.extend(entry.path for entry in loader_cache.parse(data) if entry[0] == "libc.so.6" and entry.flags == flags)
+            names.extend(
+                entry.path
+                for entry in loader_cache.parse(data)
+                if entry[0] == "libc.so.6" and entry.flags == flags
+            )
         except ValueError as error:
             place.problem(LD_SO_CACHE, str(error))
     folder = loader.rpartition("/")[0]
-    return names + [folder + "/libc.so.6", "/lib64/libc.so.6", "/usr/lib64/libc.so.6", "/lib/libc.so.6", "/usr/lib/libc.so.6"]
+    return names + [
+        folder + "/libc.so.6",
+        "/lib64/libc.so.6",
+        "/usr/lib64/libc.so.6",
+        "/lib/libc.so.6",
+        "/usr/lib/libc.so.6",
+    ]
 
 
 def glibc_version(data: "bytes") -> "Optional[str]":
@@ -265,12 +278,19 @@ def elf_header(data: "bytes") -> "Optional[Dict[str, Any]]":
             break
         if struct.unpack_from(order + "I", data, at)[0] == 3:
             offset, length = (
-                struct.unpack_from(order + "Q16xQ", data, at + 8) if wide else struct.unpack_from(order + "I8xI", data, at + 4)
+                struct.unpack_from(order + "Q16xQ", data, at + 8)
+                if wide
+                else struct.unpack_from(order + "I8xI", data, at + 4)
             )
             text = data[offset : offset + min(length, 4096)].split(b"\0")[0]
             loader = text.decode("utf-8", "replace") or None
             break
-    return {"machine": machine, "bits": 64 if wide else 32, "loader": loader, "hard_float": bool(flags & 0x400)}
+    return {
+        "machine": machine,
+        "bits": 64 if wide else 32,
+        "loader": loader,
+        "hard_float": bool(flags & 0x400),
+    }
 
 
 # Certificates, locales, time zones
@@ -281,8 +301,14 @@ def find_ca_bundle(place: "common.Place") -> "Optional[Dict[str, Any]]":
     for name in CA_BUNDLES:
         data = place.read_bytes(name)
         if data:
-            count = data.count(b"-----BEGIN CERTIFICATE-----") + data.count(b"-----BEGIN TRUSTED CERTIFICATE-----")
-            return {"path": name, "certificates": count, "digest": "sha256:" + hashlib.sha256(data).hexdigest()}
+            count = data.count(b"-----BEGIN CERTIFICATE-----") + data.count(
+                b"-----BEGIN TRUSTED CERTIFICATE-----"
+            )
+            return {
+                "path": name,
+                "certificates": count,
+                "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+            }
     return None
 
 

@@ -26,9 +26,7 @@ PRINTED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("form", "subdirectory"), [("old", None), ("compat", ""), ("new", "x86-64-v3")]
-)
+@pytest.mark.parametrize(("form", "subdirectory"), [("old", None), ("compat", ""), ("new", "x86-64-v3")])
 def test_every_format_as_ldconfig_prints_it(form: str, subdirectory: str | None) -> None:
     entries = loader_cache.parse((DATA / ("ld.so.cache." + form)).read_bytes())
     # In the compat file the inner table is one entry longer or shorter than the outer one; the inner one counts.
