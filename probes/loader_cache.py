@@ -44,9 +44,10 @@ Entry.__doc__ = """One line of ``ldconfig -p``.
 
 ``flags``         kind and ABI of the library (see ``FLAGS_OF``)
 ``hwcap``         the 64-bit hardware capability mask; 0 where none is asked for
-``subdirectory``  glibc-hwcaps subdirectory that it stands in (``x86-64-v3``), else None. Empty where the loader
-                  cannot find its name, and so never takes the entry: ldconfig 2.36 counts that offset from the
-                  start of the file when it writes both formats (``-c compat``), the loader from the new header.
+``subdirectory``  glibc-hwcaps subdirectory that it stands in (``x86-64-v3``), else None. Empty where the
+                  loader cannot find its name, and so never takes the entry: when ldconfig 2.36 writes both
+                  formats (``-c compat``) it counts that offset from the start of the file, the loader from
+                  the new header.
 """
 
 

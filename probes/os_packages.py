@@ -40,7 +40,7 @@ _RPM_INT32, _RPM_STRING, _RPM_STRING_ARRAY, _RPM_I18NSTRING = 4, 6, 8, 9
 
 
 def measure_packages(place: "common.Place") -> "Dict[str, Any]":
-    """``{"manager": "dpkg"|"apk"|"rpm"|None, "packages": {key: version}}`` of the first database that holds any.
+    """``{"manager": "dpkg"|"apk"|"rpm"|None, "packages": {key: version}}`` of the first one in use.
 
     Keys are package names; ``name:arch`` (dpkg) or ``name.arch`` (rpm) for a foreign architecture or where
     one name is installed more than once.
@@ -54,7 +54,7 @@ def measure_packages(place: "common.Place") -> "Dict[str, Any]":
 
 
 def keyed(packages: "Sequence[Package]", manager: "str", native: "str" = "") -> "Dict[str, str]":
-    """The table ``{key: version}``; no two packages share a key and none is lost (a full duplicate is one)."""
+    """The table ``{key: version}``; no two packages share a key, none is lost (a full duplicate is one)."""
     separator = ":" if manager == "dpkg" else "."
     grouped = {}  # type: Dict[str, List[Package]]
     for package in packages:
@@ -110,9 +110,10 @@ _DPKG_FIELD = re.compile(r"^(Package|Version|Architecture|Status):[ \t]*(\S(?:.*
 
 
 def dpkg_architecture(place: "common.Place", packages: "Sequence[Package]") -> "str":
-    """The native architecture: that of dpkg itself or of libc, else the most frequent one.
+    """The native architecture: that of dpkg itself, else the most frequent one.
 
-    (``/var/lib/dpkg/arch`` exists only once a foreign architecture was added; its first line is the native one.)
+    ``/var/lib/dpkg/arch`` exists only once a foreign architecture was added; its first line is the native
+    one.
     """
     text = place.read_text(DPKG_ARCHITECTURE, 4096)
     if text and text.split():
@@ -270,7 +271,7 @@ def _has_log(real: "str") -> "bool":
 
 def _sqlite_uri(path: "str", immutable: "bool") -> "str":
     quoted = "".join(
-        chr(byte) if chr(byte).isalnum() and byte < 128 or chr(byte) in "/._-~" else "%%%02X" % byte
+        chr(byte) if (chr(byte).isalnum() and byte < 128) or chr(byte) in "/._-~" else "%%%02X" % byte
         for byte in os.fsencode(os.path.abspath(path).replace(os.sep, "/"))
     )
     return "file:%s?%s" % (
@@ -343,11 +344,11 @@ def rpm_files(header: "Dict[int, Any]") -> "Set[str]":
     bases, folders, places = (header.get(tag) for tag in (_RPM_BASENAMES, _RPM_DIRNAMES, _RPM_DIRINDEXES))
     if not (isinstance(bases, list) and isinstance(folders, list) and isinstance(places, list)):
         return set()
-    return set(
-        "%s%s" % (folders[index], base)
-        for base, index in zip(bases, places)
-        if isinstance(index, int) and index < len(folders)
-    )
+    files = set()
+    for base, index in zip(bases, places):  # noqa: B905 -- strict= needs Python 3.10
+        if isinstance(index, int) and index < len(folders):
+            files.add("%s%s" % (folders[index], base))
+    return files
 
 
 # Which package owns a file
@@ -367,9 +368,9 @@ def present_manager(place: "common.Place") -> "Optional[str]":
 def owner(
     place: "common.Place", manager: "Optional[str]", paths: "Sequence[str]", candidates: "Iterable[str]" = ()
 ) -> "Optional[Package]":
-    """The package that owns a file under one of these names, by a cheap exact look-up; None where none is found.
+    """The package that owns a file under one of these names, by a cheap exact look-up; else None.
 
-    dpkg has no index by path, so only the file lists of ``candidates`` are read; apk and rpm need no candidates.
+    dpkg has no index by path, so only the file lists of ``candidates`` are read; apk and rpm need none.
     """
     wanted = spellings(paths)
     if manager == "dpkg":

@@ -74,9 +74,10 @@ PATH_LIMIT = 200
 def measure(place: "common.Place") -> "Dict[str, Any]":
     """Facts: ``programs`` and ``libraries``, each a table by name; the value is None where there is none.
 
-    ``programs[name]``: ``path`` as found, ``real`` with links followed (None where it is the same), ``on_path``
-    (False: only beside the interpreter, so a call by name would not find it), ``package``, ``package_version``,
-    ``version`` (of a Java installation, which states it in a file). ``libraries[soname]``: ``path`` and ``via``.
+    ``programs[name]``: ``path`` as found, ``real`` with links followed (None where it is the same),
+    ``on_path`` (False: only beside the interpreter, so a call by name would not find it), ``package``,
+    ``package_version``, ``version`` (of a Java installation, which states it in a file).
+    ``libraries[soname]``: ``path`` and ``via``.
     """
     windows = place.live and sys.platform == "win32"
     elf = not (place.live and sys.platform in ("win32", "darwin"))
@@ -115,7 +116,7 @@ def find_program(
     place: "common.Place", name: "str", folders: "List[Tuple[str, bool]]", suffixes: "Tuple[str, ...]"
 ) -> "Optional[Tuple[str, bool]]":
     """(path, whether on PATH) of the first regular file with an executable bit."""
-    # In an unpacked root every link is followed by place.real; one that is left (a loop) must not lead outside.
+    # In an unpacked root place.real follows every link; one that is left (a loop) must not lead outside.
     look = os.stat if place.root == os.path.abspath(os.sep) else os.lstat
     for folder, on_path in folders:
         for suffix in suffixes:
@@ -148,7 +149,7 @@ def describe_program(
 
 
 def package_candidates(name: "str", real: "str") -> "List[str]":
-    """The packages of the table; and for a versioned compiler (gcc-12) or JVM the one its real name hints at."""
+    """The packages of the table, and what the real name of a versioned compiler (gcc-12) or JVM hints at."""
     candidates = list(PROGRAMS[name])
     base = re.sub(r"^[a-z0-9_]+-linux-gnu\w*-", "", real.rpartition("/")[2])
     if base != name:
@@ -227,7 +228,7 @@ def find_libraries(place: "common.Place") -> "Dict[str, Optional[Dict[str, str]]
 
 
 def cached_paths(place: "common.Place", header: "Optional[Dict[str, Any]]") -> "Dict[str, List[str]]":
-    """Sonames of the loader's cache -> paths in its order; those under glibc-hwcaps last (they need a newer CPU)."""
+    """Sonames of the loader's cache -> paths in its order; those under glibc-hwcaps (newer CPUs) last."""
     data = place.read_bytes(system.LD_SO_CACHE)
     if not data:
         return {}
@@ -250,7 +251,7 @@ def cached_paths(place: "common.Place", header: "Optional[Dict[str, Any]]") -> "
 
 
 def musl_folders(place: "common.Place", loader: "str") -> "List[Tuple[str, str]]":
-    """What musl's loader searches after LD_LIBRARY_PATH (musl ldso/dynlink.c): its path file, else its default."""
+    """What musl searches after LD_LIBRARY_PATH (its ldso/dynlink.c): its path file, else its default."""
     match = re.search(r"ld-musl-([\w-]+)\.so\.1$", loader)
     text = place.read_text("/etc/ld-musl-%s.path" % match.group(1), 65536) if match else None
     if text is not None:
@@ -259,7 +260,7 @@ def musl_folders(place: "common.Place", loader: "str") -> "List[Tuple[str, str]]
 
 
 def default_folders(header: "Optional[Dict[str, Any]]") -> "List[str]":
-    """glibc's built-in folders, Debian's multiarch ones first."""
+    """The built-in folders of glibc, Debian's multiarch ones first."""
     triplets = {
         62: "x86_64-linux-gnu",
         183: "aarch64-linux-gnu",

@@ -1,4 +1,4 @@
-"""Section ``system``: the operating system's own files: release, libc, packages, certificates, locales, tzdata.
+"""Section ``system``: the operating system's files: release, libc, packages, certificates, locales, tzdata.
 
 Everything is worked out from files, so that a running container and its unpacked image give the same answer;
 a live interpreter is asked only where the files do not say.
@@ -143,7 +143,7 @@ def find_libc(place: "common.Place") -> "Dict[str, Any]":
             return nothing
     else:
         loaders = list_loaders(place)
-        families = sorted(set(family for family, _ in loaders))
+        families = sorted({family for family, _ in loaders})
         if len(families) > 1:
             place.problem(
                 "libc",
@@ -158,7 +158,7 @@ def find_libc(place: "common.Place") -> "Dict[str, Any]":
 
 
 def musl(place: "common.Place", loader: "str") -> "Dict[str, Any]":
-    """musl's loader and its C library are one file."""
+    """The loader of musl and its C library are one file."""
     path = resolved(place, loader)
     data = place.read_bytes(path, LIBRARY_LIMIT)
     return {"family": "musl", "version": musl_version(data) if data else None, "path": path if data else None}
@@ -242,8 +242,8 @@ def list_loaders(place: "common.Place") -> "List[Tuple[str, str]]":
 def find_interpreter(place: "common.Place") -> "Optional[str]":
     """The interpreter under test, as a name inside the root; None where nothing tells.
 
-    ``place.options["executable"]`` says it; a live one knows itself; in an unpacked root it stands in ``bin`` beside
-    the ``lib/pythonX.Y`` of the search path.
+    ``place.options["executable"]`` says it; a live one knows itself; in an unpacked root it stands in
+    ``bin`` beside the ``lib/pythonX.Y`` of the search path.
     """
     stated = place.options.get("executable") or (sys.executable if place.live else None)
     if stated:
@@ -315,11 +315,11 @@ def find_ca_bundle(place: "common.Place") -> "Optional[Dict[str, Any]]":
 def find_locales(place: "common.Place", family: "Optional[str]") -> "Dict[str, str]":
     """``{name: source}`` as ``locale -a`` names them, without its aliases.
 
-    Sources: ``builtin``, ``archive``, ``directory``, and for musl ``file``. C.UTF-8 is built into musl; into glibc it
-    is not (2.35 brought its files, see its NEWS).
+    Sources: ``builtin``, ``archive``, ``directory``, and for musl ``file``. C.UTF-8 is built into musl;
+    into glibc it is not (2.35 brought its files, see its NEWS).
     """
     if family == "musl":
-        table = {name: "file" for name in place.list_dir(MUSL_LOCALE_FOLDER)[:LOCALE_LIMIT]}
+        table = dict.fromkeys(place.list_dir(MUSL_LOCALE_FOLDER)[:LOCALE_LIMIT], "file")
         table.update({"C": "builtin", "POSIX": "builtin", "C.UTF-8": "builtin"})
         return table
     if family != "glibc":

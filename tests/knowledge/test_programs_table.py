@@ -1,17 +1,17 @@
 """The table of programs and libraries: valid, sourced, without double rows, and in step with the probe."""
 
-import datetime
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
 
+import driftcheck.schemas
 import jsonschema
+from driftcheck.probes import programs
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import driftcheck
-import driftcheck.schemas
-from driftcheck.probes import programs
 
 TABLE = json.loads((Path(driftcheck.__file__).parent / "knowledge" / "programs.json").read_text("utf-8"))
 SCHEMA = json.loads((Path(driftcheck.schemas.__path__[0]) / "knowledge-programs.json").read_text("utf-8"))
@@ -53,7 +53,7 @@ def test_every_row_names_what_was_read_and_when() -> None:
         assert row["read_in"].startswith(row["distribution"] + " ")
         path = row["read_in"].split(", ")[1]
         assert row["source"].endswith(path)
-        assert datetime.date.fromisoformat(row["date"]) >= datetime.date(2024, 1, 1)
+        assert dt.date.fromisoformat(row["date"]) >= dt.date(2024, 1, 1)
         assert row["predicted_error"].strip() == row["predicted_error"] != ""
         assert "\n" not in row["predicted_error"]
         if row["versions"] is not None:

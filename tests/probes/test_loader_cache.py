@@ -8,10 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from driftcheck.probes import loader_cache
 from hypothesis import given
 from hypothesis import strategies as st
-
-from driftcheck.probes import loader_cache
 
 DATA = Path(__file__).parent / "data"
 LIB = "/usr/lib/x86_64-linux-gnu/"
@@ -29,7 +28,6 @@ PRINTED = [
 @pytest.mark.parametrize(("form", "subdirectory"), [("old", None), ("compat", ""), ("new", "x86-64-v3")])
 def test_every_format_as_ldconfig_prints_it(form: str, subdirectory: str | None) -> None:
     entries = loader_cache.parse((DATA / ("ld.so.cache." + form)).read_bytes())
-    # In the compat file the inner table is one entry longer or shorter than the outer one; the inner one counts.
     assert [(entry.soname, entry.path) for entry in entries] == PRINTED
     assert {entry.flags for entry in entries} == {loader_cache.flags_of(62, 64)}
     assert [entry.subdirectory for entry in entries] == [subdirectory, None, None, None, None]

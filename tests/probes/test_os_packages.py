@@ -1,7 +1,6 @@
 """The readers of dpkg's, apk's and rpm's databases, against real excerpts and the managers' own answers."""
 
 import lzma
-import os
 import shutil
 import sqlite3
 import struct
@@ -9,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from driftcheck.probes import os_packages
 from driftcheck.probes.common import Place
 
@@ -262,7 +260,7 @@ def test_rpm_reads_what_stands_in_the_write_ahead_log_and_changes_nothing(rpm_ro
 
 def test_rpm_beside_no_log_leaves_no_file_behind(rpm_root: Path) -> None:
     os_packages.read_rpm(place(rpm_root))
-    assert os.listdir(rpm_root / "var/lib/rpm") == ["rpmdb.sqlite"]
+    assert [path.name for path in (rpm_root / "var/lib/rpm").iterdir()] == ["rpmdb.sqlite"]
 
 
 def test_older_kinds_of_rpm_database_are_named(tmp_path: Path) -> None:
@@ -283,7 +281,8 @@ def test_hostile_rpm_databases_end_as_problems(tmp_path: Path) -> None:
     path.unlink()
     with sqlite3.connect(str(path)) as database:
         database.execute(
-            "CREATE VIEW Packages AS WITH RECURSIVE n(blob) AS (SELECT 1 UNION ALL SELECT blob + 1 FROM n) SELECT * FROM n"
+            "CREATE VIEW Packages AS WITH RECURSIVE n(blob) AS "
+            "(SELECT 1 UNION ALL SELECT blob + 1 FROM n) SELECT * FROM n"
         )
     database.close()
     here = place(tmp_path)
@@ -318,7 +317,7 @@ def test_hostile_rpm_databases_end_as_problems(tmp_path: Path) -> None:
     ],
 )
 def test_broken_rpm_headers_raise_value_error(blob: bytes) -> None:
-    with pytest.raises(ValueError, match="header|states|outside"):
+    with pytest.raises(ValueError, match=r"header|states|outside"):
         os_packages.parse_rpm_header(blob)
 
 

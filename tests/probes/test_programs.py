@@ -7,10 +7,9 @@ import struct
 import sys
 from pathlib import Path
 
+import driftcheck.schemas
 import jsonschema
 import pytest
-
-import driftcheck.schemas
 from driftcheck.probes import loader_cache, os_packages, programs
 from driftcheck.probes.common import Place, section
 
