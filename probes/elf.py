@@ -21,7 +21,7 @@ from array import array
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import AbstractSet, Dict, FrozenSet, List, Optional, Set, Tuple, Union  # noqa: F401 (type comments)
+    from typing import AbstractSet, Dict, FrozenSet, List, Optional, Set, Tuple, Union  # noqa: F401
 
 # Far above anything seen (a dynamic string table of TensorFlow holds some 60 MB, 600,000 symbols), far below
 # what would hurt.
