@@ -211,7 +211,9 @@ def glibc_places(place: "common.Place", loader: "str", header: "Optional[Dict[st
 
 def glibc_version(data: "bytes") -> "Optional[str]":
     """From the banner in the file: "GNU C Library (Debian GLIBC 2.36-9) stable release version 2.36."."""
-    match = re.search(rb"GNU C Library [^\n\0]{0,200}?version (\d+\.\d+(?:\.\d+)?)", data)
+    at = data.find(b"GNU C Library (")
+    banner = data[at : at + 300] if at >= 0 else b""
+    match = re.match(rb"GNU C Library [^\n\0]{0,200}?version (\d+\.\d+(?:\.\d+)?)", banner)
     return match.group(1).decode("ascii") if match else None
 
 
