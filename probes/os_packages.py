@@ -107,7 +107,7 @@ def parse_dpkg_status(text: "str", stated: "bool" = True) -> "List[Package]":
 
 
 def _field(stanza: "str", name: "str") -> "str":
-    """The first line of a field, '' where there is none (find and slice: four times faster than a pattern)."""
+    """The first line of a field, '' where there is none (find and slice: faster than a pattern)."""
     if stanza.startswith(name + ":"):
         at = len(name) + 1
     else:
