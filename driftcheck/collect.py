@@ -229,4 +229,5 @@ class _Reader:
         except (OSError, ValueError):
             pass
         finally:
+            self.pipe.close()
             self.done.set()

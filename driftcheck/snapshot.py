@@ -127,8 +127,6 @@ def parse(data: bytes, where: str) -> Snapshot:
         InputError: naming ``where`` and the place inside it.
     """
     value = parse_json(data, where)
-    if isinstance(value, dict) and isinstance(value.get("error"), str):
-        raise InputError(where, Redactor().text(_printable(value["error"]))[:500])
     if not isinstance(value, dict) or "schema_version" not in value:
         raise InputError(where, "JSON, but not a snapshot", "Make one with: driftcheck snapshot -o FILE")
     check_version(value["schema_version"], SCHEMA_VERSION, where)
@@ -203,10 +201,6 @@ def _too_deep(text: str) -> bool:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
-
-
-def _printable(text: str) -> str:
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def check_version(version: Any, known: int, where: str) -> None:

@@ -11,8 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
-# Modules that the payload trusts; start-up files may have imported them before us.
-TRUSTED = ("os", "re", "json", "json.decoder", "json.encoder", "hashlib", "hmac", "stat", "sysconfig", "platform")
+# What the probes rest on. Start-up files may have imported these before us, from elsewhere or to change them, so
+# they are forgotten and imported anew, from the standard library.
+TRUSTED = ("argparse", "csv", "hashlib", "hmac", "json", "platform", "re", "stat", "sysconfig", "time")
 
 
 def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") -> "None":
@@ -29,6 +30,9 @@ def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") 
     # A finder of the environment (editable installs have one each) is not needed to load the standard library.
     finders = list(sys.meta_path)
     sys.meta_path[:] = [finder for finder in finders if isinstance(finder, type)]
+    for name in list(sys.modules):
+        if name.split(".", 1)[0] in TRUSTED and name not in sys.builtin_module_names:
+            del sys.modules[name]
     package = type(sys)("probes")
     package.__path__ = []  # type: ignore[attr-defined]
     sys.modules["probes"] = package
@@ -40,8 +44,6 @@ def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") 
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
         setattr(package, name, module)
     sys.meta_path[:] = finders
-    replaced = foreign_modules()
-    options["replaced_modules"] = replaced
     package.payload.main(searched, options)  # type: ignore[attr-defined]
 
 
@@ -62,14 +64,3 @@ def standard_library(path: "List[str]") -> "List[str]":
 def library_home() -> "str":
     """The directory of the standard library, from ``os``, which is loaded before any start-up file runs."""
     return str(sys.modules["os"].__file__).replace("\\", "/").rsplit("/", 1)[0]
-
-
-def foreign_modules() -> "Dict[str, str]":
-    """Trusted modules that came from elsewhere: ``{"json": "/app/json.py"}``."""
-    home = library_home()
-    foreign = {}
-    for name in TRUSTED:
-        file = getattr(sys.modules.get(name), "__file__", None)
-        if file and not str(file).replace("\\", "/").startswith(home + "/"):
-            foreign[name] = str(file)
-    return foreign

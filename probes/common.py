@@ -6,6 +6,7 @@ system only through the ``Place`` that it is given, so that the same parser serv
 unpacked image. ``section`` turns one into the record that stands in a snapshot.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,9 @@ PROBLEM_LIMIT = 50
 
 # As in Linux's own path walk (ELOOP).
 LINK_LIMIT = 40
+
+# A name that cannot exist: something inside of what is no directory.
+NOWHERE = os.devnull + "/nowhere"
 
 
 class Absent(Exception):
@@ -59,24 +63,25 @@ class Place:
         self.search_path = list(sys.path if search_path is None else search_path)
         self.live = live
         self.options = dict(options or {})  # type: Dict[str, Any]
-        self.problems = []  # type: List[Dict[str, str]]
-        self.problems_left_out = 0
+        self._problems = {}  # type: Dict[Tuple[str, str], None]
 
     def problem(self, where: "str", reason: "str") -> "None":
         """Record that something could not be read or understood; the section becomes ``partial``."""
-        entry = {"where": str(where), "reason": str(reason)}
-        if entry in self.problems:
-            return
-        if len(self.problems) < PROBLEM_LIMIT:
-            self.problems.append(entry)
-        else:
-            self.problems_left_out += 1
+        self._problems[str(where), str(reason)] = None
+
+    @property
+    def problems(self) -> "List[Dict[str, str]]":
+        """All problems so far, each once, in the order of their places."""
+        return [{"where": where, "reason": reason} for where, reason in sorted(self._problems)]
+
+    def forget_problems(self) -> "None":
+        self._problems.clear()
 
     def real(self, name: "str") -> "str":
         """The path of ``name`` on this machine, its symbolic links resolved inside the root.
 
-        On ``/`` this is ``name`` itself: the kernel resolves its links rightly. A link that loops or a
-        ``..`` above the root ends at the root, as in a chroot.
+        On ``/`` this is ``name`` itself: the kernel resolves its links rightly. A ``..`` above the root ends at the
+        root, as in a chroot; links that loop lead to a name that cannot exist, never out of the root.
         """
         if self.root == os.path.abspath(os.sep):
             return name
@@ -97,7 +102,8 @@ class Place:
                 continue
             links += 1
             if links > LINK_LIMIT:
-                return step
+                self.problem(name, "symbolic links that loop")
+                return NOWHERE
             if target.startswith("/"):
                 done = self.root
             waiting[:0] = [piece for piece in target.split("/") if piece not in ("", ".")]
@@ -154,7 +160,7 @@ def read_regular(path: "str", limit: "int") -> "bytes":
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         pieces = []
         left = limit
         while left > 0:
@@ -187,8 +193,7 @@ def digest(value: "Any") -> "str":
 
 def section(probe: "ModuleType", place: "Place") -> "Dict[str, Any]":
     """Run one probe. Whatever it meets, the result is a section: nothing escapes."""
-    place.problems = []
-    place.problems_left_out = 0
+    place.forget_problems()
     facts = {}  # type: Dict[str, Any]
     reason = None
     try:
@@ -200,13 +205,14 @@ def section(probe: "ModuleType", place: "Place") -> "Dict[str, Any]":
         status, reason = "unavailable", str(error)
     except Exception as error:  # a probe's own fault must not cost the other sections
         status, reason = "failed", "%s (%s)" % (describe(error), _place_of(error))
-    if place.problems_left_out:
-        reason = "%d more problems are not listed" % place.problems_left_out
+    problems = place.problems
+    if len(problems) > PROBLEM_LIMIT:
+        reason = "%d more problems are not listed" % (len(problems) - PROBLEM_LIMIT)
     return {
         "layer": probe.LAYER,  # type: ignore[attr-defined]
         "status": status,
         "reason": reason,
-        "problems": sorted(place.problems, key=lambda entry: (entry["where"], entry["reason"])),
+        "problems": problems[:PROBLEM_LIMIT],
         "facts": facts,
     }
 

@@ -1,0 +1,55 @@
+"""What all tests share: options, and the rule that CI accepts no skip without a written reason."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--network", action="store_true", help="run the tests that install distributions from the package registry"
+    )
+    parser.addoption(
+        "--no-unexplained-skips",
+        action="store_true",
+        help=f"fail when a test is skipped for a reason that is not in {ALLOWED_SKIPS.name} (CI)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--network"):
+        return
+    for item in items:
+        if item.get_closest_marker("network"):
+            item.add_marker(pytest.mark.skip(reason="needs the package registry: pytest --network"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Turn a skip whose reason nobody wrote down into a failure, where asked to."""
+    yield
+    if not session.config.getoption("--no-unexplained-skips"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    allowed = [line for line in ALLOWED_SKIPS.read_text().splitlines() if line and not line.startswith("#")]
+    for report in reporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(re.search(pattern, reason) for pattern in allowed):
+            reporter.write_line(f"a skip that is not in {ALLOWED_SKIPS.name}: {report.nodeid}: {reason}", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the person who runs the tests reaches what is measured."""
+    for name in list(os.environ):
+        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {"NO_COLOR", "FORCE_COLOR"}:
+            monkeypatch.delenv(name)
