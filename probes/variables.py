@@ -60,7 +60,12 @@ PREFIXES = (
 )  # fmt: skip
 
 # Values that are an address, an account or a place on a network: of no use to a comparison, and private.
-_NEVER = re.compile(r"(?:^|_)(?:HOST|HOSTNAME|ADDR|ADDRESS|URL|URI|ENDPOINT|PROXY|EMAIL|USER|USERNAME)(?:_|$)")
+# NCCL_COMM_ID is host:port, TF_CONFIG lists the hosts of a cluster.
+_NEVER = re.compile(
+    r"(?:^|_)(?:HOSTS?|HOSTNAME|ADDR|ADDRESS|URLS?|URIS?|IPS?|ENDPOINT|PROXY|EMAIL|USER|USERNAME|SERVERS?|MASTER"
+    r"|NODELIST|DOMAIN|COMM_ID)(?:_|$)|^TF_CONFIG$",
+    re.IGNORECASE,
+)
 
 # What a shell, a terminal or a login puts there: it changes from one window to the next and means nothing.
 _SESSION = re.compile(
