@@ -1,4 +1,4 @@
-"""Which wheels an interpreter accepts (PEP 425, 600, 656, 703), in the compact form of a snapshot.
+"""Which wheels an interpreter accepts (PEP 425, 600, 656, 703, 803), in the compact form of a snapshot.
 
 The order and the sets follow ``packaging.tags``, which is the oracle of the tests. ``packaging`` itself cannot be
 used here: a probe runs with the standard library alone. A full list has a thousand entries and more; but it is
@@ -43,16 +43,14 @@ def supported(libc: "Optional[str]", libc_version: "Optional[str]", free_threade
 
 
 def cpython(version: "Tuple[int, ...]", abi: "str", free_threaded: "bool") -> "List[str]":
-    """CPython's own ABI, the stable ABI of this and older versions (not when free-threaded), and no ABI."""
+    """CPython's own ABI, the stable ABI of this and older versions, and no ABI."""
     name = "cp%d%d" % version
     tags = ["%s-%s" % (name, abi)]
     if abi.endswith("d") and version >= (3, 8):
         tags.append("%s-%s" % (name, abi[:-1]))  # since 3.8 a debug build loads what a release build loads
-    if not free_threaded:
-        tags.append(name + "-abi3")
-    tags.append(name + "-none")
-    if not free_threaded:
-        tags.extend("cp3%d-abi3" % minor for minor in range(version[1] - 1, 1, -1))
+    stable = "abi3t" if free_threaded else "abi3"  # PEP 384, PEP 803
+    tags.extend([name + "-" + stable, name + "-none"])
+    tags.extend("cp3%d-%s" % (minor, stable) for minor in range(version[1] - 1, 1, -1))
     return tags
 
 
@@ -107,7 +105,7 @@ def _macos(name: "str") -> "List[str]":
 
 def macos(version: "Tuple[int, int]", machine: "str") -> "List[str]":
     """Platform tags of a macOS version and machine (``x86_64`` or ``arm64``)."""
-    universal = {"x86_64": ["intel", "fat64", "fat32", "universal2", "universal"], "arm64": ["universal2"]}
+    universal = {"x86_64": ["intel", "fat64", "fat3", "universal2", "universal"], "arm64": ["universal2"]}
     kinds = [machine] + universal.get(machine, [])
     tags = []
     if version[0] > 10:
