@@ -14,10 +14,10 @@ What is recognised:
 5. an IP address as the host of a URL becomes ``<address>`` (loopback stays), the UUID of a GPU ``<uuid>``;
 6. home directories become ``~``; the name of the user in an absolute path becomes ``<user>``, but not below
    ``site-packages``, where it is the name of somebody's module;
-7. what is not Unicode (file names of another encoding) is written with backslashes, so that it can be printed.
+7. what is not Unicode (file names of another encoding) is written with backslashes, so that it prints.
 
-Requirements, markers, versions, digests and wheel tags are left alone. A bare IP address cannot be told from a
-version (``4.10.0.84``) and stays: probes do not record any.
+Requirements, markers, versions, digests and wheel tags are left alone. A bare IP address cannot be told from
+a version (``4.10.0.84``) and stays: probes do not record any.
 """
 
 import bisect
@@ -28,7 +28,8 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Mapping, Match, Optional, Pattern, Sequence, Set, Tuple
+    # Dict, List and Pattern stand in type comments, which ruff does not read.
+    from typing import Any, Dict, Iterable, List, Mapping, Match, Optional, Pattern, Sequence, Set, Tuple  # noqa: F401
 
 HIDDEN = "<hidden>"
 ADDRESS = "<address>"
@@ -38,8 +39,8 @@ USER = "<user>"
 # Words are compared as parts between underscores, so that KEYBOARD or COMPASS are not secrets.
 SECRET_WORDS = frozenset(
     """
-    APIKEY AUTH AUTHORIZATION BEARER CERT CONNECTION COOKIE CRED CREDENTIAL CREDENTIALS CREDS DSN HOOK HOOKS JWT
-    KEY KEYS LICENSE NETRC OTP PASS PASSPHRASE PASSWD PASSWORD PAT PRIVATE PSWD PW PWD SALT SAS SECRET SECRETS
+    APIKEY AUTH AUTHORIZATION BEARER CERT CONNECTION COOKIE CRED CREDENTIAL CREDENTIALS CREDS DSN HOOK HOOKS
+    JWT KEY KEYS LICENSE NETRC OTP PASS PASSPHRASE PASSWD PASSWORD PAT PRIVATE PSWD PW PWD SALT SAS SECRET SECRETS
     SESSION SID SIG SIGNATURE TOKEN TOKENS WEBHOOK WEBHOOKS
     """.split()  # noqa: SIM905 (a table)
 )
@@ -55,7 +56,7 @@ _SHAPES = re.compile(
     | glpat-[A-Za-z0-9_\-]{16,}               # GitLab
     | (?<![A-Za-z0-9])hf_[A-Za-z0-9]{16,}     # Hugging Face
     | (?<![A-Za-z0-9])api_org_[A-Za-z0-9]{16,}
-    | (?<![A-Za-z0-9])sk-(?:(?:proj|ant|or|svcacct|admin|None)-[A-Za-z0-9_\-]{16,}|[A-Za-z0-9]{20,})  # OpenAI ...
+    | (?<![A-Za-z0-9])sk-(?:(?:proj|ant|or|svcacct|admin|None)-[A-Za-z0-9_\-]{16,}|[A-Za-z0-9]{20,})
     | (?<![A-Za-z0-9])[rs]k_(?:live|test)_[A-Za-z0-9]{10,}  # Stripe
     | (?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])  # AWS
     | (?<![A-Za-z0-9])AIza[A-Za-z0-9_\-]{30,}               # Google
@@ -92,12 +93,12 @@ _BROKEN_USER_INFO = re.compile(
     r"(?P<scheme>(?<![A-Za-z0-9+.\-])(?!git|ssh|hg|svn|bzr)[A-Za-z][A-Za-z0-9+.\-]*://)"
     r"[^\s/?#@:\[\"'<>]*:(?!\d*(?:[/?#\s\"'<>,;)\]]|$))[^\s]*@(?=[^\s/?#@])"
 )
-_SECRET_NAME = (
-    r"(?:(?:api|access|account|master|private|secret|shared|signing)[_\-]?key|token|secret|passw(?:or)?d|passphrase"
-    r"|credentials?|signature|x-amz-[a-z\-]+|(?<![A-Za-z0-9])(?:auth|pass|pat|pw|pwd|sig)|(?<=[?&])key)"
+_NAMED = (
+    r"(?:(?:api|access|account|master|private|secret|shared|signing)[_\-]?key|token|secret|passw(?:or)?d"
+    r"|passphrase|credentials?|signature|x-amz-[a-z\-]+|(?<![A-Za-z0-9])(?:auth|pass|pat|pw|pwd|sig)|(?<=[?&])key)"
 )
 _PAIR = re.compile(
-    r"(?P<name>" + _SECRET_NAME + r"(?:[ \t]*=|[\\]*[\"'][ \t]*[:=](?!=))[ \t]*)"
+    r"(?P<name>" + _NAMED + r"(?:[ \t]*=|[\\]*[\"'][ \t]*[:=](?!=))[ \t]*)"
     r"(?:\"[^\"]*\"|'[^']*'|[\\\"']*(?!<hidden>|<\d+>)[^\s&;\"'=>\\][^\s&;\"']*)",
     re.IGNORECASE | re.ASCII,
 )
@@ -138,22 +139,22 @@ _HOMES = re.compile(
 # only garble paths such as /app.
 _ROLES = frozenset(
     """
-    admin app appuser build builder ci circleci daemon default docker gitlab-runner jenkins jovyan lambda mambauser
-    model nobody nonroot node nvidia python ray root runner sagemaker-user service triton-server ubuntu user vllm
-    vscode work www-data
-    backup bin boot data dev etc games home lib lib64 local mail man media mnt models news opt proc run sbin share
-    srv sync sys tmp users usr var venv workspace
+    admin app appuser build builder ci circleci daemon default docker gitlab-runner jenkins jovyan lambda
+    mambauser model nobody nonroot node nvidia python ray root runner sagemaker-user service triton-server ubuntu user
+    vllm vscode work www-data
+    backup bin boot data dev etc games home lib lib64 local mail man media mnt models news opt proc run sbin
+    share srv sync sys tmp users usr var venv workspace
     """.split()  # noqa: SIM905 (a table)
 )
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 _TOKEN_END = re.compile(r"[\s:;,\"'<>=()\[\]{}|]")
 
-# Each text that a pattern above can change holds one of these, in lower case. Names of secrets count only beside
-# one of the signs that can stand between a name and a value.
+# Each text that a pattern above can change holds one of these, in lower case. Names of secrets count only
+# beside one of the signs that can stand between a name and a value.
 _SHAPE_MARKS = (
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "glpat-", "hf_", "api_org_", "sk-", "k_live_", "k_test_", "akia",
-    "asia", "aiza", "ya29.", "xox", "npm_", "pypi-age", "wandb_v1_", "nvapi-", "eyj", "private key-----", "gpu-",
-    "mig-",
+    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "glpat-", "hf_", "api_org_", "sk-", "k_live_",
+    "k_test_", "akia", "asia", "aiza", "ya29.", "xox", "npm_", "pypi-age", "wandb_v1_", "nvapi-", "eyj",
+    "private key-----", "gpu-", "mig-",
 )  # fmt: skip
 _URL_MARKS = ("@", "hook", "discord", ".azure.com", "api.telegram.org", "://[") + tuple(
     "://%d" % digit for digit in range(10)
@@ -162,10 +163,10 @@ _WEBHOOK_MARKS = ("hook", "discord", ".azure.com", "api.telegram.org")
 _HEADER_MARKS = ("authorization", "x-api-key", "bearer")
 _HOME_MARKS = ("/home/", "users", "/root")
 _NAME_MARKS = (
-    "key", "token", "secret", "passw", "passphrase", "credential", "signature", "x-amz-", "auth", "pass", "pat", "pw",
-    "sig",
+    "key", "token", "secret", "passw", "passphrase", "credential", "signature", "x-amz-", "auth", "pass",
+    "pat", "pw", "sig",
 )  # fmt: skip
-# Each begins with single characters, for which the engine scans fastest; what precedes is looked at afterwards.
+# Each begins with single characters, for which the engine scans fastest; what precedes is looked at later.
 _ASSIGNS = re.compile(r"[=:\-](?:(?<=[a-z \t\"'\\]=)(?!=)|(?<=[\"' \t]:)|(?=-))")
 _AUTHORITY = re.compile(r"://")
 
@@ -174,7 +175,7 @@ _ROUNDS = 12
 
 
 def sounds_secret(name: "str") -> "bool":
-    """Whether a variable of this name may hold a secret: ``HF_TOKEN``, ``MY_PWD``; not ``TOKENIZERS_PARALLELISM``."""
+    """Whether a variable of this name may hold a secret: ``HF_TOKEN`` and ``MY_PWD`` do."""
     upper = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).upper()
     words = [word for word in re.split(r"[^A-Z0-9]+", upper) if word]
     return any(word in SECRET_WORDS or _SECRET_TAIL.search(word) for word in words)
@@ -212,7 +213,7 @@ def _redact_secrets_once(text: "str") -> "str":
 
 
 def _has(lower: "str", marks: "Sequence[str]") -> "bool":
-    for mark in marks:  # a generator would cost as much as the search
+    for mark in marks:  # noqa: SIM110 (a generator would cost as much as the search)
         if mark in lower:
             return True
     return False
@@ -304,8 +305,8 @@ class Redactor:
     def document(self, value: "Any") -> "Any":
         """A copy of a JSON value in which every string is redacted.
 
-        Two keys that become one (the same file under two homes) are both kept, the later one numbered. In a list
-        that is a command line, the word after ``--password`` and its kin is hidden.
+        Two keys that become one (the same file under two homes) are both kept, the later one numbered. In a
+        list that is a command line, the word after ``--password`` and its kin is hidden.
         """
         strings = set()  # type: Set[str]
         _collect(value, strings)
@@ -426,7 +427,7 @@ def _is_plain(word: "str") -> "bool":
 
 
 def keyed_digest(key: "str", name: "str", value: "str") -> "str":
-    """What stands for a hidden value where ``DRIFTCHECK_KEY`` is set: equal only for equal key, name, value."""
+    """What stands for a hidden value where ``DRIFTCHECK_KEY`` is set; equal only for equal arguments."""
     message = (name + "\0" + value).encode("utf-8", "backslashreplace")
     secret = key.encode("utf-8", "backslashreplace")
     return "hmac:" + hmac.new(secret, message, hashlib.sha256).hexdigest()[:24]
