@@ -83,7 +83,8 @@ def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":
         name, value, size = row
         if not size and name.endswith(".pyc") or name.startswith(folder) and _INSTALLERS_OWN.search(name):
             continue
-        outside = name[0] in "./\\" or ".." in name or name[1:2] == ":"
+        # Scripts: ../../../bin/tool in an environment, bin/tool in a directory of `pip install --target`.
+        outside = name[0] in "./\\" or ".." in name or name[1:2] == ":" or name.startswith(("bin/", "Scripts/"))
         if outside:
             real = _outside(place, location, name)
         else:
