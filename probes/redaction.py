@@ -23,6 +23,7 @@ a version (``4.10.0.84``) and stays: probes do not record any.
 import bisect
 import hashlib
 import hmac
+import itertools
 import os
 import re
 
@@ -40,7 +41,8 @@ USER = "<user>"
 SECRET_WORDS = frozenset(
     """
     APIKEY AUTH AUTHORIZATION BEARER CERT CONNECTION COOKIE CRED CREDENTIAL CREDENTIALS CREDS DSN HOOK HOOKS
-    JWT KEY KEYS LICENSE NETRC OTP PASS PASSPHRASE PASSWD PASSWORD PAT PRIVATE PSWD PW PWD SALT SAS SECRET SECRETS
+    JWT KEY KEYS LICENSE NETRC OTP PASS PASSPHRASE PASSWD PASSWORD PAT PRIVATE PSWD PW PWD SALT SAS SECRET
+    SECRETS
     SESSION SID SIG SIGNATURE TOKEN TOKENS WEBHOOK WEBHOOKS
     """.split()  # noqa: SIM905 (a table)
 )
@@ -140,7 +142,8 @@ _HOMES = re.compile(
 _ROLES = frozenset(
     """
     admin app appuser build builder ci circleci daemon default docker gitlab-runner jenkins jovyan lambda
-    mambauser model nobody nonroot node nvidia python ray root runner sagemaker-user service triton-server ubuntu user
+    mambauser model nobody nonroot node nvidia python ray root runner sagemaker-user service triton-server
+    ubuntu user
     vllm vscode work www-data
     backup bin boot data dev etc games home lib lib64 local mail man media mnt models news opt proc run sbin
     share srv sync sys tmp users usr var venv workspace
@@ -152,7 +155,7 @@ _TOKEN_END = re.compile(r"[\s:;,\"'<>=()\[\]{}|]")
 # Each text that a pattern above can change holds one of these, in lower case. Names of secrets count only
 # beside one of the signs that can stand between a name and a value.
 _SHAPE_MARKS = (
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "_pat_", "glpat-", "hf_", "api_org_", "sk-", "k_live_",
+    "_pat_", "glpat-", "hf_", "api_org_", "sk-", "k_live_",
     "k_test_", "akia", "asia", "aiza", "ya29.", "xox", "npm_", "pypi-age", "wandb_v1_", "nvapi-", "eyj",
     "private key-----", "gpu-", "mig-",
 )  # fmt: skip
@@ -167,7 +170,9 @@ _NAME_MARKS = (
     "pat", "pw", "sig",
 )  # fmt: skip
 # Each begins with single characters, for which the engine scans fastest; what precedes is looked at later.
-_ASSIGNS = re.compile(r"[=:\-](?:(?<=[a-z \t\"'\\]=)(?!=)|(?<=[\"' \t]:)|(?=-))")
+_ASSIGNS = re.compile(r"[=:](?:(?<=[a-z \t\"'\\]=)(?!=)|(?<=[\"' \t]:))")
+_OPTIONS = re.compile(r"--")
+_GITHUB = re.compile(r"gh[pousr]_")
 _AUTHORITY = re.compile(r"://")
 
 # A text settles in two rounds; what does not in so many is hidden.
@@ -201,10 +206,10 @@ def _redact_secrets_once(text: "str") -> "str":
         if _has(lower, _WEBHOOK_MARKS):
             text = _WEBHOOK.sub(r"\1" + HIDDEN, text)
         text = _HOST_ADDRESS.sub(r"\g<scheme>" + ADDRESS, text)
-    if _has(lower, _SHAPE_MARKS):
+    if _has(lower, _SHAPE_MARKS) or _GITHUB.search(lower):
         text = _SHAPES.sub(HIDDEN, text)
         text = _DEVICE.sub(r"\g<kind><uuid>", text)
-    if _ASSIGNS.search(lower) and _has(lower, _NAME_MARKS):
+    if ("--" in lower or _ASSIGNS.search(lower)) and _has(lower, _NAME_MARKS):
         text = _PAIR.sub(r"\g<name>" + HIDDEN, text)
         text = _OPTION.sub(r"\g<name>" + HIDDEN, text)
     if _has(lower, _HEADER_MARKS):
@@ -338,10 +343,14 @@ class Redactor:
         lowered = joined.lower()
         lower_lines = lowered.split("\n")
         starts = [0]
-        for text in lower_lines:
-            starts.append(starts[-1] + len(text) + 1)
+        starts.extend(itertools.accumulate([len(text) + 1 for text in lower_lines]))
         found = _lines_with(lowered, starts, _SHAPE_MARKS + _HEADER_MARKS)
-        for sign, marks in ((_ASSIGNS, _NAME_MARKS), (_AUTHORITY, _URL_MARKS)):
+        for sign, marks in (
+            (_GITHUB, ("_",)),
+            (_ASSIGNS, _NAME_MARKS),
+            (_OPTIONS, _NAME_MARKS),
+            (_AUTHORITY, _URL_MARKS),
+        ):
             for hit in sign.finditer(lowered):
                 line = bisect.bisect_right(starts, hit.start()) - 1
                 if line not in found and _has(lower_lines[line], marks):

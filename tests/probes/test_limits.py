@@ -1,5 +1,7 @@
 """The limits probe on control group trees as kernels and runtimes make them, and the judgement of modes."""
 
+# ruff: noqa: E501 (lines of real files are quoted whole)
+
 from __future__ import annotations
 
 import json
@@ -195,24 +197,22 @@ def test_status_of_a_docker_container() -> None:
     found = limits.parse_status(text)
     assert found["seccomp"] == "filter"
     assert found["no_new_privileges"] is True
-    assert set(found["capabilities"]) == set(
-        [
-            "chown",
-            "dac_override",
-            "fowner",
-            "fsetid",
-            "kill",
-            "setgid",
-            "setuid",
-            "setpcap",
-            "net_bind_service",
-            "net_raw",
-            "sys_chroot",
-            "mknod",
-            "audit_write",
-            "setfcap",
-        ]
-    )
+    assert set(found["capabilities"]) == {
+        "chown",
+        "dac_override",
+        "fowner",
+        "fsetid",
+        "kill",
+        "setgid",
+        "setuid",
+        "setpcap",
+        "net_bind_service",
+        "net_raw",
+        "sys_chroot",
+        "mknod",
+        "audit_write",
+        "setfcap",
+    }
     assert limits.parse_status("") == {"seccomp": None, "no_new_privileges": None, "capabilities": None}
     assert limits.parse_capabilities("20000000000") == {"cap_41": True}
 

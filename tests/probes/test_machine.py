@@ -1,5 +1,7 @@
 """The machine probe: cpuinfo of several architectures, emulators, psABI levels against the dynamic loader."""
 
+# ruff: noqa: E501 (lines of real files are quoted whole)
+
 from __future__ import annotations
 
 import os
