@@ -53,8 +53,7 @@ class Files:
             stem, dot, rest = name.partition(".")
             if stem.isidentifier() and (not dot or rest == "py" or rest.endswith(("so", "pyd"))):
                 names.add(stem)
-        names.discard("__pycache__")
-        return sorted(names)
+        return sorted(names - {"__pycache__", "bin", "Scripts"})
 
 
 def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":

@@ -9,12 +9,18 @@ from pathlib import Path
 
 import pytest
 
+# Marker, and option of the same name, to what such a test needs. CI runs them all.
+HEAVY = {"network": "needs the package registry", "engine": "starts a container engine"}
+
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--network", action="store_true", help="run the tests that install distributions from the package registry"
+    )
+    parser.addoption(
+        "--engine", action="store_true", help="run the tests that start a container engine (root, dockerd, debootstrap)"
     )
     parser.addoption(
         "--no-unexplained-skips",
@@ -24,11 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--network"):
-        return
-    for item in items:
-        if item.get_closest_marker("network"):
-            item.add_marker(pytest.mark.skip(reason="needs the package registry: pytest --network"))
+    for marker, reason in HEAVY.items():
+        if not config.getoption(f"--{marker}"):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=f"{reason}: pytest --{marker}"))
 
 
 @pytest.hookimpl(wrapper=True)
