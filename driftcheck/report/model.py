@@ -1,4 +1,4 @@
-"""The report as a value: one baseline against one or more targets, or one environment alone, before rendering.
+"""The report as a value, before rendering: one baseline against one or more targets, or one environment.
 
 It is written as JSON and read back to the same value, so that a saved report renders to the same bytes.
 """
@@ -6,9 +6,8 @@ It is written as JSON and read back to the same value, so that a saved report re
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from driftcheck import __version__, validation
 from driftcheck.diff import Change, Unmeasured
@@ -18,6 +17,11 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.probes.redaction import Redactor
 from driftcheck.report.summary import summary
 from driftcheck.snapshot import Snapshot, check_version, parse_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from driftcheck.report.formats import RenderOptions
 
 SCHEMA_VERSION = 0
 
@@ -75,6 +79,12 @@ class Report:
         return json.dumps(document(self), sort_keys=True, indent=1) + "\n"
 
 
+def render(report: Report, options: RenderOptions) -> str:
+    """The format ``json``: all of it, always."""
+    del options
+    return report.text()
+
+
 def environment_of(snapshot: Snapshot) -> Environment:
     return Environment(
         header=snapshot.header,
@@ -105,7 +115,12 @@ def document(report: Report) -> dict[str, Any]:
                 "environment": _environment_document(target.environment),
                 "findings": [_finding_document(finding) for finding in target.explanation.findings],
                 "changes": [
-                    {"path": list(change.path), "kind": change.kind, "before": change.before, "after": change.after}
+                    {
+                        "path": list(change.path),
+                        "kind": change.kind,
+                        "before": change.before,
+                        "after": change.after,
+                    }
                     for change in target.explanation.changes
                 ],
                 "unmeasured": [vars(entry) for entry in target.explanation.unmeasured],
@@ -156,7 +171,9 @@ def parse(data: bytes, where: str) -> Report:
     """
     value = parse_json(data, where)
     if not isinstance(value, dict) or value.get("kind") != "report":
-        raise InputError(where, "JSON, but not a report", "Make one with: driftcheck diff ... --format json -o FILE")
+        raise InputError(
+            where, "JSON, but not a report", "Make one with: driftcheck diff ... --format json -o FILE"
+        )
     check_version(value.get("schema_version"), SCHEMA_VERSION, where)
     validation.check("report", value, where)
     return _report(Redactor().document(value))
@@ -205,7 +222,9 @@ def _finding(value: dict[str, Any]) -> Finding:
         subject=Subject(value["subject"]["kind"], value["subject"]["name"]),
         explanation=value["explanation"],
         predicted_error=value["predicted_error"],
-        evidence=tuple(Evidence(entry["side"], tuple(entry["path"]), entry["value"]) for entry in value["evidence"]),
+        evidence=tuple(
+            Evidence(entry["side"], tuple(entry["path"]), entry["value"]) for entry in value["evidence"]
+        ),
         fix=tuple(Fix(entry["kind"], entry["text"]) for entry in value["fix"]),
         references=tuple(value["references"]),
         also_in_baseline=value["also_in_baseline"],

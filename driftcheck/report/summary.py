@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from driftcheck.snapshot import Snapshot
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from driftcheck.snapshot import Snapshot
 
 # What inference runs on, in the order in which tickets list them; those that are not there are left out.
 FRAMEWORKS = (
-    "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu", "onnx",
-    "tensorrt", "openvino", "vllm", "transformers", "tokenizers", "safetensors", "accelerate", "triton", "numpy",
-    "scipy", "scikit-learn", "pandas", "xgboost", "lightgbm", "opencv-python", "opencv-python-headless", "pillow",
-    "fastapi", "uvicorn", "pydantic",
+    "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu",
+    "onnx", "tensorrt", "openvino", "vllm", "transformers", "tokenizers", "safetensors", "accelerate", "triton",
+    "numpy", "scipy", "scikit-learn", "pandas", "xgboost", "lightgbm", "opencv-python",
+    "opencv-python-headless", "opencv-contrib-python", "pillow", "fastapi", "uvicorn", "pydantic",
 )  # fmt: skip
 
 
@@ -28,8 +30,16 @@ def summary(snapshot: Snapshot) -> dict[str, str]:
     distributions = (snapshot.facts("packages") or {}).get("distributions", {})
     for name in FRAMEWORKS:
         if name in distributions:
-            lines[name] = str(distributions[name]["version"])
+            lines[name] = str(distributions[name]["version"] or "no version")
     return lines
+
+
+def titles(summaries: Iterable[dict[str, str]]) -> list[str]:
+    """The titles of some summaries, each once, in the order in which to read them (JSON keeps no order)."""
+    known = [title for title, _, _ in _LINES] + list(FRAMEWORKS)
+    order = {title: index for index, title in enumerate(known)}
+    found = {title for summary in summaries for title in summary}
+    return sorted(found, key=lambda title: (order.get(title, len(known)), title))
 
 
 def _python(facts: dict[str, Any]) -> str:

@@ -1,0 +1,339 @@
+"""What every format says alike: names, the verdict, a path, a value, and the remaining drift in groups."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from driftcheck.diff import Change, Unmeasured
+from driftcheck.findings import Confidence, Evidence, Finding, Impact
+from driftcheck.report.cleaning import line
+from driftcheck.report.summary import FRAMEWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from driftcheck.report.model import Report, Target
+
+LABEL_LIMIT = 60
+
+IMPACT_WORDS = {
+    Impact.BREAKS: "breaks",
+    Impact.CHANGES_RESULTS: "changes results",
+    Impact.SLOWS: "slows",
+    Impact.NOTE: "note",
+}
+
+FIX_WORDS = {
+    "dockerfile": "In the Dockerfile",
+    "docker-run": "With docker run",
+    "variable": "Set",
+}
+
+# Tables of facts whose keys are names of things; what is not in one of them is listed by its path. In the
+# order in which a reader wants to see them.
+_TABLES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("packages", "distributions"), "Python packages"),
+    (("packages", "conda"), "conda packages"),
+    (("python",), "interpreter"),
+    (("variables", "variables"), "environment variables"),
+    (("packages", "shared_files"), "files of two distributions"),
+    (("packages",), "packages"),
+    (("libraries", "libraries"), "shared libraries"),
+    (("libraries",), "shared libraries"),
+    (("programs", "programs"), "programs"),
+    (("programs", "libraries"), "libraries opened by name"),
+    (("limits",), "limits"),
+    (("gpu",), "GPU"),
+    (("machine",), "machine"),
+    (("machine", "cpu", "flags"), "CPU flags"),
+    (("system",), "operating system"),
+    (("system", "packages", "packages"), "OS packages"),
+    (("system", "locales"), "locales"),
+)
+_ORDER = {title: index for index, (_, title) in reversed(list(enumerate(_TABLES)))}
+_LONGEST_FIRST = sorted(_TABLES, key=lambda table: -len(table[0]))
+_SELF_EVIDENT = frozenset({"Python packages", "environment variables"})
+_FACT_WORDS = {"record": "files (RECORD)", "requires": "requirements", "direct_url": "origin"}
+_FRAMEWORK_ORDER = {name: index for index, name in enumerate(FRAMEWORKS)}
+# The fact that stands for a whole record.
+_LEADING = (("version",), ("value",), ("path",))
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One line. ``tone``: ``bad``, ``doubt`` or ``good``; ``counts``: the findings that it leaves out."""
+
+    tone: str
+    text: str
+    counts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that differs: a distribution, a variable, a fact. Nothing in it is cleaned.
+
+    ``detail``  how it differs, in one line
+    ``before``, ``after``  the values; both None where several facts differ, None for a side that lacks it
+    """
+
+    name: str
+    kind: str  # changed, added, removed
+    detail: str
+    changes: tuple[Change, ...]
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Things of one kind that differ and that no finding explains, most important first."""
+
+    title: str
+    items: tuple[Item, ...]
+
+    def counts(self) -> str:
+        """``12 changed, 3 only in the target``."""
+        words = (("changed", "changed"), ("added", "only in the target"), ("removed", "only in the baseline"))
+        numbers = [(sum(item.kind == kind for item in self.items), word) for kind, word in words]
+        return ", ".join(f"{number:,} {word}" for number, word in numbers if number)
+
+
+def count(number: int, word: str, plural: str = "") -> str:
+    """``1 finding``, ``3 findings``."""
+    return f"{number:,} {word if number == 1 else plural or word + 's'}"
+
+
+def names(report: Report) -> tuple[str, list[str]]:
+    """What to call the baseline and each target: their labels, cleaned, told apart where they are equal."""
+    baseline = line(report.baseline.label, LABEL_LIMIT).strip() or "(no label)" if report.baseline else ""
+    labels = [
+        line(target.environment.label, LABEL_LIMIT).strip() or "(no label)" for target in report.targets
+    ]
+    taken = {baseline}
+    found = []
+    for label in labels:
+        name, number = label, 2
+        while name in taken:
+            name = f"{label} ({number})" if number > 2 or len(report.targets) > 1 else f"{label} (target)"
+            number += 1
+        taken.add(name)
+        found.append(name)
+    return baseline, found
+
+
+def verdict(report: Report, target: Target, name: str, quote: Callable[[str], str] = line) -> Verdict:
+    """What the findings come to for one target. ``quote`` sets names off from our words."""
+    name = quote(name)
+    new = [finding for finding in target.explanation.findings if not finding.also_in_baseline]
+    breaking = [finding for finding in new if finding.impact is Impact.BREAKS]
+    firm = sum(finding.confidence is not Confidence.POSSIBLE for finding in breaking)
+    doubtful = len(breaking) - firm
+    gaps = gaps_of(report, target)
+    faults = sum(entry.fault for entry in target.explanation.not_judged)
+    if firm:
+        tone, text = "bad", f"{count(firm, 'finding')} would break inference in {name}"
+        text += f", and {doubtful:,} more might" if doubtful else ""
+    elif doubtful:
+        tone, text = "doubt", f"{count(doubtful, 'finding')} might break inference in {name}"
+    else:
+        tone, text = "good", f"Nothing found that would break inference in {name}"
+    but = []
+    if gaps:
+        verb = "compared" if report.baseline else "measured"
+        listed = ", ".join([*map(quote, gaps[:6]), *(["..."] if len(gaps) > 6 else [])])
+        but.append(
+            f"{count(len(gaps), 'section')} could not be {verb} ({listed})"
+        )
+    if faults:
+        but.append(f"{count(faults, 'rule')} failed")
+    if but:
+        text += f"{', but' if tone == 'good' else ';'} {' and '.join(but)}"
+        tone = "doubt" if tone == "good" else tone
+    return Verdict(tone, f"{text}.", _counts(new, len(target.explanation.findings) - len(new)))
+
+
+def _counts(new: Sequence[Finding], known: int) -> tuple[str, ...]:
+    numbers = {impact: sum(finding.impact is impact for finding in new) for impact in Impact}
+    counts = []
+    if number := numbers[Impact.CHANGES_RESULTS]:
+        counts.append(f"{number:,} changing results")
+    if number := numbers[Impact.SLOWS]:
+        counts.append(f"{number:,} slowing it down")
+    if number := numbers[Impact.NOTE]:
+        counts.append(count(number, "note"))
+    if known:
+        counts.append(f"{known:,} also in the baseline")
+    return tuple(counts)
+
+
+def gaps_of(report: Report, target: Target) -> list[str]:
+    """Names of the sections that should have been measured and were not; what a platform lacks is no gap."""
+    if report.baseline is None:
+        return sorted(target.environment.incomplete)
+    return sorted({entry.section for entry in target.explanation.unmeasured if entry.status != "absent"})
+
+
+def not_compared(report: Report, target: Target) -> list[Unmeasured]:
+    """What could not be compared, or for one environment alone what could not be measured, and why."""
+    if report.baseline is not None:
+        return list(target.explanation.unmeasured)
+    return [
+        Unmeasured(name, "target", "", reason)
+        for name, reason in sorted(target.environment.incomplete.items())
+    ]
+
+
+def path_text(path: Sequence[str]) -> str:
+    """Where a fact stands, cleaned: ``numpy > version``, ``system > libc > version``."""
+    prefix, title = _table(tuple(path))
+    rest = path[len(prefix) :] if len(prefix) > 1 else path
+    if not rest:
+        return line(title)
+    # Names of distributions and of variables tell what they are; elsewhere the kind of thing has to be said.
+    parts = [*rest] if title in _SELF_EVIDENT or len(prefix) < 2 else [title, *rest]
+    return line(" > ".join(parts), 120)
+
+
+def value_text(value: Any, path: Sequence[str] = ()) -> str:
+    """A fact as a person would write it; not cleaned."""
+    if value is None:
+        return "(none)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and path and path[-1].endswith("_bytes"):
+        return _size(value)
+    if isinstance(value, str):
+        return _DIGEST.sub(r"\1...", value) if value else "(empty)"
+    if isinstance(value, dict):
+        return _record_text(value)
+    if isinstance(value, list) and all(isinstance(entry, str | int | float) for entry in value):
+        return ", ".join(value_text(entry) for entry in value) or "(empty)"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _record_text(value: dict[str, Any]) -> str:
+    if not value:
+        return "(empty)"
+    if all(entry is True or entry == "" for entry in value.values()):
+        return ", ".join(key or "(empty)" for key in sorted(value))
+    for key in ("version", "value", "path"):
+        if isinstance(value.get(key), str):
+            return value_text(value[key])
+    if value.keys() == {"digest"}:
+        return f"(hidden, {value_text(value['digest'])})"
+    return ", ".join(f"{key}: {value_text(entry, (key,))}" for key, entry in sorted(value.items()))
+
+
+def _size(number: int) -> str:
+    """Exact where it is even, so that equal texts are equal numbers."""
+    for power, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if number >= 1 << power:
+            if number % (1 << power) == 0:
+                return f"{number >> power:,} {unit}"
+            return f"{number / (1 << power):,.2f} {unit} ({number:,} bytes)"
+    return f"{number:,} bytes"
+
+
+def evidence_rows(evidence: Iterable[Evidence]) -> list[tuple[str, dict[str, str]]]:
+    """``("numpy > version", {"baseline": "1.26.4", "target": "2.1.3"})``, each path once; values not cleaned."""
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for entry in evidence:
+        rows.setdefault(tuple(entry.path), {})[entry.side] = value_text(entry.value, entry.path)
+    return [(path_text(path), sides) for path, sides in rows.items()]
+
+
+def folded_names(finding: Finding) -> list[str]:
+    """What a cause explains, each thing once: names of distributions, variables, facts; cleaned."""
+    return list(dict.fromkeys(line(_item_name(path)[1], LABEL_LIMIT) for path in finding.folds))
+
+
+def remaining(target: Target) -> list[Group]:
+    """The changes that no finding folds, grouped by what they are changes of."""
+    folded = {path for finding in target.explanation.findings for path in finding.folds}
+    groups: dict[str, dict[str, list[Change]]] = {}
+    for change in target.explanation.changes:
+        if change.path not in folded:
+            title, name = _item_name(change.path)
+            groups.setdefault(title, {}).setdefault(name, []).append(change)
+    return [
+        Group(title, tuple(sorted((_item(name, found) for name, found in things.items()), key=_importance)))
+        for title, things in sorted(
+            groups.items(), key=lambda group: (_ORDER.get(group[0], len(_ORDER)), group[0])
+        )
+    ]
+
+
+def remaining_count(groups: Iterable[Group]) -> int:
+    """Changed facts in all of them."""
+    return sum(len(item.changes) for group in groups for item in group.items)
+
+
+def no_drift(report: Report, target: Target) -> str:
+    """What to say where nothing remains."""
+    if target.explanation.changes:
+        return "All changes are explained by the findings above."
+    return "What was compared is equal." if not_compared(report, target) else "No fact differs."
+
+
+def _table(path: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    for prefix, title in _LONGEST_FIRST:
+        if path[: len(prefix)] == prefix:
+            return prefix, title
+    return path[:1], path[0] if path else ""
+
+
+def _item_name(path: tuple[str, ...]) -> tuple[str, str]:
+    """The group of a changed fact, and the thing in it that it belongs to."""
+    prefix, title = _table(path)
+    rest = path[len(prefix) :]
+    if len(prefix) > 1:
+        return title, rest[0] if rest else title
+    # The entries of one list are one thing.
+    index = next((index for index, part in enumerate(rest) if index and part.isdecimal()), len(rest))
+    return title, " > ".join(rest[:index]) or title
+
+
+def _item(name: str, changes: list[Change]) -> Item:
+    first = changes[0]
+    prefix, _ = _table(first.path)
+    depth = len(prefix) + 1
+    whole = len(changes) == 1 and (len(prefix) == 1 or len(first.path) <= depth)
+    leading = first if whole else next((c for c in changes if c.path[depth:] in _LEADING), None)
+    if leading is not None:
+        kind = leading.kind if whole else "changed"
+        before, after = value_text(leading.before, leading.path), value_text(leading.after, leading.path)
+        more = "" if whole or len(changes) == 1 else f"  (and {count(len(changes) - 1, 'other fact')})"
+        detail = {"added": after, "removed": before}.get(kind, f"{_short(before)} -> {_short(after)}") + more
+        return Item(
+            name,
+            kind,
+            detail,
+            tuple(changes),
+            None if kind == "added" else before,
+            None if kind == "removed" else after,
+        )
+    if len(prefix) == 1:
+        return Item(name, "changed", f"{count(len(changes), 'entry', 'entries')} differ", tuple(changes))
+    facts = list(dict.fromkeys(change.path[depth] for change in changes if len(change.path) > depth))
+    other = f"other {', '.join(_FACT_WORDS.get(fact, fact) for fact in facts)}"
+    detail = f"same version, {other}" if prefix == ("packages", "distributions") else other
+    return Item(name, "changed", detail, tuple(changes))
+
+
+def _short(text: str) -> str:
+    return line(text, 80)
+
+
+def _importance(item: Item) -> tuple[Any, ...]:
+    """Frameworks first, then other versions, then what is on one side alone, then other facts."""
+    versions = item.kind == "changed" and any(change.path[-1] == "version" for change in item.changes)
+    return (
+        _FRAMEWORK_ORDER.get(item.name, len(_FRAMEWORK_ORDER)),
+        not versions,
+        item.kind == "changed",
+        item.name,
+    )
