@@ -145,9 +145,7 @@ def verdict(report: Report, target: Target, name: str, quote: Callable[[str], st
     if gaps:
         verb = "compared" if report.baseline else "measured"
         listed = ", ".join([*map(quote, gaps[:6]), *(["..."] if len(gaps) > 6 else [])])
-        but.append(
-            f"{count(len(gaps), 'section')} could not be {verb} ({listed})"
-        )
+        but.append(f"{count(len(gaps), 'section')} could not be {verb} ({listed})")
     if faults:
         but.append(f"{count(faults, 'rule')} failed")
     if but:
@@ -239,7 +237,7 @@ def _size(number: int) -> str:
 
 
 def evidence_rows(evidence: Iterable[Evidence]) -> list[tuple[str, dict[str, str]]]:
-    """``("numpy > version", {"baseline": "1.26.4", "target": "2.1.3"})``, each path once; values not cleaned."""
+    """``("numpy > version", {"baseline": "1.26.4", "target": "2.1.3"})``, each path once, not cleaned."""
     rows: dict[tuple[str, ...], dict[str, str]] = {}
     for entry in evidence:
         rows.setdefault(tuple(entry.path), {})[entry.side] = value_text(entry.value, entry.path)

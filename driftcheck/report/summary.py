@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 # What inference runs on, in the order in which tickets list them; those that are not there are left out.
 FRAMEWORKS = (
     "torch", "torchvision", "torchaudio", "tensorflow", "jax", "jaxlib", "onnxruntime", "onnxruntime-gpu",
-    "onnx", "tensorrt", "openvino", "vllm", "transformers", "tokenizers", "safetensors", "accelerate", "triton",
-    "numpy", "scipy", "scikit-learn", "pandas", "xgboost", "lightgbm", "opencv-python",
+    "onnx", "tensorrt", "openvino", "vllm", "transformers", "tokenizers", "safetensors", "accelerate",
+    "triton", "numpy", "scipy", "scikit-learn", "pandas", "xgboost", "lightgbm", "opencv-python",
     "opencv-python-headless", "opencv-contrib-python", "pillow", "fastapi", "uvicorn", "pydantic",
 )  # fmt: skip
 

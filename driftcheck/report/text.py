@@ -403,7 +403,7 @@ def _not_judged(page: _Page, target: Target) -> None:
     elif rest:
         page.gap()
         page.wrapped(
-            f"{phrases.count(len(rest), 'rule')} could not be judged: sections are missing (--all lists them)."
+            f"{phrases.count(len(rest), 'rule')} could not be judged for lack of facts (--all lists them)."
         )
 
 
@@ -426,7 +426,7 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
     page.heading(f"Remaining drift: {phrases.count(number, 'change')} that no finding explains")
     hidden = False
     for group in groups:
-        page.add("  ", (line(group.title, 60), "bold"), "  ", (group.counts(), "dim"))
+        page.wrapped(group.counts(), [("  ", ""), (line(group.title, 60), "bold"), ("  ", "")], 4, "dim")
         if page.all:
             _facts(page, group)
         else:

@@ -17,7 +17,9 @@ READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # Texts in which signs that mean something somewhere are much more frequent than chance would have them.
 ODD = st.text(
     st.one_of(
-        st.sampled_from(list("`|\\*_~[]()<>!#@&$:;-+=.\n\r\t \x1b\x00\x9b\u202e\u200b\u2028\ufeff\u0301\ud800")),
+        st.sampled_from(
+            list("`|\\*_~[]()<>!#@&$:;-+=.\n\r\t \x1b\x00\x9b\u202e\u200b\u2028\ufeff\u0301\ud800")
+        ),
         st.characters(),
     )
 )
@@ -108,7 +110,9 @@ def test_prose_in_markdown_holds_text_and_code_alone(text: str) -> None:
         assert child.type in {"text", "text_special", "code_inline"}
         if child.type == "text":
             # What trackers look for in text: mentions, issues, links, commits, emoji, formulas.
-            assert not re.search(r"[@#$]\w|://|www\.|\w[_*~`|]\w|:\w+:|\b(?=[a-f]*\d)[0-9a-f]{7,40}\b|[!~%&]\d", child.content)
+            assert not re.search(
+                r"[@#$]\w|://|www\.|\w[_*~`|]\w|:\w+:|\b(?=[a-f]*\d)[0-9a-f]{7,40}\b|[!~%&]\d", child.content
+            )
 
 
 @given(ODD)

@@ -25,30 +25,39 @@ if TYPE_CHECKING:
 # Short texts of signs that no redaction looks for: redaction has tests of its own, and would not be undone.
 TEXT = st.text(st.sampled_from(list("abc 019.`|\\<>#*_\n\x1b\u202e\u00e9\u6771")), max_size=8)
 VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
 PATH = st.one_of(
     st.lists(TEXT, min_size=1, max_size=4).map(tuple),
     st.tuples(
-        st.just("packages"), st.just("distributions"), TEXT, st.sampled_from(["version", "record", "requires"])
+        st.just("packages"),
+        st.just("distributions"),
+        TEXT,
+        st.sampled_from(["version", "record", "requires"]),
     ),
     st.tuples(st.just("variables"), st.just("variables"), TEXT),
 )
 SIDE = st.sampled_from(["baseline", "target"])
 ENVIRONMENT = st.builds(
     Environment,
-    st.fixed_dictionaries({
-        "label": TEXT,
-        "created": TEXT,
-        "tool": st.fixed_dictionaries({"name": TEXT, "version": TEXT}),
-        "reference": TEXT,
-        "channel": TEXT,
-        "interpreter": st.fixed_dictionaries({
-            "path": TEXT, "version": TEXT, "reason": TEXT, "working_directory": TEXT
-        }),
-    }),
+    st.fixed_dictionaries(
+        {
+            "label": TEXT,
+            "created": TEXT,
+            "tool": st.fixed_dictionaries({"name": TEXT, "version": TEXT}),
+            "reference": TEXT,
+            "channel": TEXT,
+            "interpreter": st.fixed_dictionaries(
+                {"path": TEXT, "version": TEXT, "reason": TEXT, "working_directory": TEXT}
+            ),
+        }
+    ),
     st.dictionaries(TEXT | st.sampled_from(["Python", "torch", "numpy"]), TEXT, max_size=5),
     st.dictionaries(TEXT, TEXT, max_size=2),
     st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=2).map(tuple),
@@ -58,7 +67,7 @@ FINDING = st.builds(
     code=TEXT, name=TEXT, impact=st.sampled_from(Impact), confidence=st.sampled_from(Confidence), title=TEXT,
     subject=st.builds(Subject, TEXT, TEXT), explanation=TEXT, predicted_error=st.none() | TEXT,
     evidence=st.lists(st.builds(Evidence, SIDE, PATH, VALUE), max_size=3).map(tuple),
-    fix=st.lists(st.builds(Fix, TEXT | st.sampled_from(["pip", "advice", "dockerfile"]), TEXT), max_size=2).map(tuple),
+    fix=st.lists(st.builds(Fix, TEXT | st.sampled_from(["pip", "advice"]), TEXT), max_size=2).map(tuple),
     references=st.lists(TEXT, max_size=2).map(tuple), also_in_baseline=st.booleans(),
     folds=st.lists(PATH, max_size=3).map(tuple),
 )  # fmt: skip
@@ -72,7 +81,9 @@ EXPLANATION = st.builds(
     st.lists(FINDING, max_size=4).map(tuple),
     st.lists(CHANGE, max_size=6).map(tuple),
     st.lists(
-        st.builds(Unmeasured, TEXT, SIDE, st.sampled_from(["missing", "absent", "unavailable", "failed"]), TEXT),
+        st.builds(
+            Unmeasured, TEXT, SIDE, st.sampled_from(["missing", "absent", "unavailable", "failed"]), TEXT
+        ),
         max_size=2,
     ).map(tuple),
     st.lists(st.builds(NotJudged, TEXT, TEXT, TEXT, st.booleans()), max_size=2).map(tuple),
@@ -84,12 +95,16 @@ REPORT = st.builds(
     st.none() | st.sampled_from(Impact),
     TEXT,
 )
-OPTIONS = st.builds(RenderOptions, all=st.booleans(), width=st.none() | st.integers(1, 300), color=st.booleans())
+OPTIONS = st.builds(
+    RenderOptions, all=st.booleans(), width=st.none() | st.integers(1, 300), color=st.booleans()
+)
 
 
 @settings(deadline=None, max_examples=50)
 @given(REPORT, OPTIONS)
-def test_a_saved_report_is_the_same_and_renders_to_the_same_bytes(report: Report, options: RenderOptions) -> None:
+def test_a_saved_report_is_the_same_and_renders_to_the_same_bytes(
+    report: Report, options: RenderOptions
+) -> None:
     saved = report.text()
     again = model.parse(saved.encode(), "report.json")
     assert again == report
