@@ -29,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure() -> None:
+    """No setting of the person who runs the tests reaches what is measured."""
+    for name in list(os.environ):
+        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {"NO_COLOR", "FORCE_COLOR"}:
+            del os.environ[name]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for marker, reason in HEAVY.items():
         if not config.getoption(f"--{marker}"):
@@ -51,11 +58,3 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         if not any(re.search(pattern, reason) for pattern in allowed):
             reporter.write_line(f"a skip that is not in {ALLOWED_SKIPS.name}: {report.nodeid}: {reason}", red=True)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches what is measured."""
-    for name in list(os.environ):
-        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {"NO_COLOR", "FORCE_COLOR"}:
-            monkeypatch.delenv(name)

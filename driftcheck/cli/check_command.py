@@ -16,7 +16,7 @@ def command(
     reference: str,
     format_: str,
     output: str,
-    output_files: tuple[str, ...],
+    output_files: tuple[tuple[str, str], ...],
     all_: bool,
     fail_on: str,
     python: str | None,

@@ -19,7 +19,7 @@ def command(
     targets: tuple[str, ...],
     format_: str,
     output: str,
-    output_files: tuple[str, ...],
+    output_files: tuple[tuple[str, str], ...],
     all_: bool,
     fail_on: str,
     python: str | None,

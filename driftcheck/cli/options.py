@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from driftcheck.cli.exits import exit_code
-from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
@@ -50,6 +49,7 @@ def reporting(command: _Command) -> _Command:
             "output_files",
             multiple=True,
             metavar="FORMAT=FILE",
+            callback=_outputs,
             help="Write the report in this format as well. May be repeated.",
         ),
         click.option("--all", "all_", is_flag=True, help="Show everything that differs, not only what matters."),
@@ -93,21 +93,26 @@ def measured(reference: str, options: Options) -> Snapshot:
     return snapshot
 
 
-def finish(report: Report, format_: str, output: str, output_files: Sequence[str], all_: bool) -> int:
+def finish(
+    report: Report, format_: str, output: str, output_files: Sequence[tuple[str, str]], all_: bool
+) -> int:
     """Write a report everywhere it was asked for; the exit code."""
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    wanted = [(format_, output), *(_split(text) for text in output_files)]
-    for name, path in wanted:
+    for name, path in ((format_, output), *output_files):
         write_text(path, render(report, name, all_, to_terminal=path == "-"))
     return exit_code(report)
 
 
-def _split(text: str) -> tuple[str, str]:
-    name, sign, path = text.partition("=")
-    if not sign or not path or name not in FORMATS:
-        raise InputError("--output-file", f"{text!r} is not FORMAT=FILE", f"FORMAT is one of {', '.join(FORMATS)}")
-    return name, path
+def _outputs(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The values of --output-file, refused before anything is measured."""
+    pairs = []
+    for text in texts:
+        name, sign, path = text.partition("=")
+        if not sign or not path or name not in FORMATS:
+            raise click.BadParameter(f"{text!r} is not FORMAT=FILE, with a FORMAT of {', '.join(FORMATS)}")
+        pairs.append((name, path))
+    return tuple(pairs)
 
 
 def render(report: Report, format_: str, all_: bool, *, to_terminal: bool) -> str:

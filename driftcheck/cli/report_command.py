@@ -11,7 +11,7 @@ from driftcheck.cli.options import finish, reporting
 @click.command(name="report")
 @click.argument("file")
 @reporting
-def command(file: str, format_: str, output: str, output_files: tuple[str, ...], all_: bool) -> int:
+def command(file: str, format_: str, output: str, output_files: tuple[tuple[str, str], ...], all_: bool) -> int:
     """Render a saved report again, or a snapshot as the ticket of one environment.
 
     FILE is what `diff` or `check` wrote with --format json, a snapshot, or - for standard input. The exit code is 0
