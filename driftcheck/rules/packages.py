@@ -14,6 +14,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
+from driftcheck.rules.accelerators import build_of, judge, stated
 from driftcheck.rules.base import Contradiction, Drift, at, lookup
 from driftcheck.snapshot import Snapshot
 
@@ -74,27 +75,30 @@ def is_code(path: str) -> bool:
 class PKG001(Contradiction):
     """A distribution requires another one, which is missing or has a version that it does not accept.
 
-    Compares: Requires-Dist of every installed distribution with the distributions that are installed. Markers
-    are evaluated for the measured interpreter, and extras count where an installed distribution asks for them.
+    Compares: Requires-Dist of every installed distribution with the distributions that are installed.
+    Markers are evaluated for the measured interpreter, and extras count where an installed distribution
+    asks for them.
 
-    Why: an author states there what the code was written against. What is missing cannot be imported; what is
-    too old or too new lacks names that the code uses, or has other binary interfaces.
+    Why: an author states there what the code was written against. What is missing cannot be imported;
+    what is too old or too new lacks names that the code uses, or has other binary interfaces.
 
-    See: `ModuleNotFoundError: No module named '...'`, or an ImportError or AttributeError somewhere inside.
-    transformers checks its own pins when it is imported: `ImportError: tokenizers>=0.23.1,<0.24.0 is required
-    for a normal functioning of this module, but found tokenizers==0.21.4.`
+    See: `ModuleNotFoundError: No module named '...'`, or an ImportError or AttributeError somewhere
+    inside. transformers checks its own pins when it is imported: `ImportError: tokenizers>=0.23.1,<0.24.0
+    is required for a normal functioning of this module, but found tokenizers==0.21.4.`
 
-    Decided: as `pip check` decides; a pre-release is accepted once it is installed. Missing: breaks, likely.
-    A wrong version: breaks, likely where an exact pin is broken or the installed version lies in another major
-    version than the bound (0.19 and 0.20 are two majors), possible otherwise, because many bounds are caution.
-    Certain for tokenizers and safetensors required by transformers 4.46 to 5.23, whose source refuses them by
-    version before it imports them. A note where another variant brings the same module (opencv-python where
-    opencv-python-headless is asked for).
+    Decided: as `pip check` decides; a pre-release is accepted once it is installed. Missing: breaks,
+    likely. A wrong version: breaks, likely where an exact pin is broken or the installed version lies in
+    another major version than the bound (0.19 and 0.20 are two majors), possible otherwise, because many
+    bounds are caution. Certain for tokenizers and safetensors required by transformers 4.46 to 5.23,
+    whose source refuses them by version before it imports them. A note where another variant brings the
+    same module (opencv-python where opencv-python-headless is asked for).
 
-    Fix: install the version of the baseline where it satisfies the requirement, else what the requirement says.
+    Fix: install the version of the baseline where it satisfies the requirement, else what the requirement
+    says.
 
-    Limits: requirements that PEP 508 cannot parse, versions that PEP 440 cannot parse and markers about the
-    kernel's release are not judged. Whether the code path that needs the distribution is ever taken is not known.
+    Limits: requirements that PEP 508 cannot parse, versions that PEP 440 cannot parse and markers about
+    the kernel's release are not judged. Whether the code path that needs the distribution is ever taken
+    is not known.
     """
 
     code = "PKG001"
@@ -114,9 +118,7 @@ class PKG001(Contradiction):
         for entry in broken:
             error = next((text for pin, text in pins[:1] if pin is entry), None)
             checked = any(pin is entry for pin, _ in pins)
-            certain = error is not None and req.transformers_is_certain(
-                entry, len(pins), distributions["transformers"]
-            )
+            certain = error is not None and req.transformers_is_certain(entry, broken, distributions)
             yield self._finding(target, baseline, entry, error, checked=checked, certain=certain)
 
     def _finding(
@@ -198,15 +200,16 @@ class PKG002(Contradiction):
 
     Compares: the metadata directories (.dist-info, .egg-info) of each location, by normalised name.
 
-    Why: an upgrade was interrupted, or two installers wrote over each other (a COPY of an old layer over a new
-    one does it too). The files are those of one version, or a mixture; which version
+    Why: an upgrade was interrupted, or two installers wrote over each other (a COPY of an old layer over
+    a new one does it too). The files are those of one version, or a mixture; which version
     importlib.metadata answers with depends on the order in which the directory is listed.
 
     See: wrong versions in reports, checks of versions that pass or fail at random, and with a mixture any
     ImportError or AttributeError.
 
-    Decided: breaks, likely, where files of the install that fits best are missing or altered, since it is a
-    mixture then; breaks, possible, for two versions of which one is whole; a note for twice the same version.
+    Decided: breaks, likely, where files of the install that fits best are missing or altered, since it is
+    a mixture then; breaks, possible, for two versions of which one is whole; a note for twice the same
+    version.
 
     Fix: uninstall until pip says that it is not installed, then install once.
 
@@ -260,22 +263,24 @@ class PKG002(Contradiction):
 class PKG003(Contradiction):
     """Two distributions own the same files.
 
-    Compares: the RECORD files of all distributions of one location: paths that two of them list, and whether
-    they list them with the same hash.
+    Compares: the RECORD files of all distributions of one location: paths that two of them list, and
+    whether they list them with the same hash.
 
-    Why: the later install wrote over the files of the earlier one, so the module is a mixture of two builds.
-    Uninstalling either of them deletes the files of both. No package checker notices.
+    Why: the later install wrote over the files of the earlier one, so the module is a mixture of two
+    builds. Uninstalling either of them deletes the files of both. No package checker notices.
 
-    See: with OpenCV `ImportError: libGL.so.1: cannot open shared object file: No such file or directory` though
-    the headless variant is installed, or an attribute of cv2 that is missing; with onnxruntime-gpu the
-    CUDAExecutionProvider is silently absent; after an uninstall `ModuleNotFoundError: No module named 'cv2'`.
+    See: with OpenCV `ImportError: libGL.so.1: cannot open shared object file: No such file or directory`
+    though the headless variant is installed, or an attribute of cv2 that is missing; with onnxruntime-gpu
+    the CUDAExecutionProvider is silently absent; after an uninstall `ModuleNotFoundError: No module named
+    'cv2'`.
 
-    Decided: breaks, likely, where files differ and code is among the shared ones; breaks, possible, where only
-    __init__.py files are shared and differ (namespaces of one publisher); a note for identical files and
-    for documents and tests. Packages that share nothing but identical __init__.py files are left out.
+    Decided: breaks, likely, where files differ and code is among the shared ones; breaks, possible, where
+    only __init__.py files are shared and differ (namespaces of one publisher); a note for identical files
+    and for documents and tests. Packages that share nothing but identical __init__.py files are left out.
 
-    Fix: uninstall one, and install the other again, because the uninstall took its files away. The baseline says
-    which one to keep; without it, the headless and the more complete OpenCV, and the accelerated onnxruntime.
+    Fix: uninstall one, and install the other again, because the uninstall took its files away. The
+    baseline says which one to keep; without it, the headless and the more complete OpenCV, and the
+    accelerated onnxruntime.
 
     Limits: which of the two wrote last is only known where sizes differ.
     """
@@ -297,7 +302,7 @@ class PKG003(Contradiction):
             paths = list(shared["examples"])
             complete = shared["count"] <= len(paths)
             only_init = complete and all(path.endswith("__init__.py") for path in paths)
-            if len(names) != 2 or any(name not in distributions for name in names):
+            if len(set(names)) != 2 or any(name not in distributions for name in names):
                 continue
             if only_init and not shared["different"]:
                 continue
@@ -355,19 +360,19 @@ class PKG003(Contradiction):
 class PKG004(Contradiction):
     """A distribution is hidden by something that stands earlier on the search path.
 
-    Compares: all installs of each name along sys.path, and the modules of each distribution with files and
-    packages of the same name in earlier entries.
+    Compares: all installs of each name along sys.path, and the modules of each distribution with files
+    and packages of the same name in earlier entries.
 
-    Why: Python imports the first one that it finds. What pip list shows, what a lock file promises and what a check
-    of versions sees may be another than what runs.
+    Why: Python imports the first one that it finds. What pip list shows, what a lock file promises and
+    what a check of versions sees may be another than what runs.
 
-    See: an attribute or a name that the installed version has and the imported one has not:
-    `ImportError: cannot import name 'Sentinel' from 'typing_extensions' (/opt/lib/typing_extensions.py)`.
+    See: an attribute or a name that the installed version has and the imported one has not: `ImportError:
+    cannot import name 'Sentinel' from 'typing_extensions' (/opt/lib/typing_extensions.py)`.
 
-    Decided: modules hidden by files of no install of that distribution: breaks, likely. Another version from
-    outside the environment (PYTHONPATH, the user's site-packages) hides the one inside: changes-results, likely.
-    Another version inside it, as a virtual environment over the system's packages has it, or twice the same
-    version: a note.
+    Decided: modules hidden by files of no install of that distribution: breaks, likely. Another version
+    from outside the environment (PYTHONPATH, the user's site-packages) hides the one inside:
+    changes-results, likely. Another version inside it, as a virtual environment over the system's
+    packages has it, or twice the same version: a note.
 
     Fix: take the entry off PYTHONPATH, set PYTHONNOUSERSITE=1, or delete the file that hides the module.
 
@@ -422,7 +427,8 @@ class PKG004(Contradiction):
         )
 
     def _hidden(self, target: Snapshot, name: str, record: dict[str, Any], hidden: dict[str, str]) -> Finding:
-        module, path = sorted(hidden.items())[0]
+        module, path = min(hidden.items())
+        known = target.facts("python") or {}
         return self.finding(
             Impact.BREAKS,
             Confidence.LIKELY,
@@ -434,7 +440,7 @@ class PKG004(Contradiction):
             evidence=[
                 at(target, "target", *HERE, name, "shadowed_by", module),
                 at(target, "target", *HERE, name, "location"),
-                at(target, "target", "python", "search_path"),
+                *((at(target, "target", "python", "search_path"),) if "search_path" in known else ()),
             ],
             fix=self._fixes(path.rsplit("/", 1)[0]),
         )
@@ -449,23 +455,26 @@ class PKG004(Contradiction):
 class PKG005(Drift):
     """The same version of a distribution is another build.
 
-    Compares: RECORD digests (paths and hashes of all files that a wheel brought) of distributions that have one
-    public version in both environments, beside wheel tags, build numbers, local versions and conda's builds.
+    Compares: RECORD digests (paths and hashes of all files that a wheel brought) of distributions that
+    have one public version in both environments, beside wheel tags, build numbers, local versions and
+    conda's builds.
 
-    Why: a version names the source and not the binary. Another wheel of it may have another BLAS, another CUDA
-    or none, other compiler flags, or a local patch; results and speed differ, and no list of versions shows it.
+    Why: a version names the source and not the binary. Another wheel of it may have another BLAS, another
+    CUDA or none, other compiler flags, or a local patch; results and speed differ, and no list of
+    versions shows it.
 
-    See: no error. `torch.cuda.is_available()` is False, numbers differ in the last digits, or it is slower.
+    See: no error. `torch.cuda.is_available()` is False, numbers differ in the last digits, or it is
+    slower.
 
     Decided: certain that the files differ. Where the wheels are for different platforms or Pythons, that
-    explains it, and all of them are one note. An accelerated build against a CPU build: slows, likely. Other
-    binaries: changes-results, likely. Pure Python, where rebuilding alone changes the digest: changes-results,
-    possible.
+    explains it, and all of them are one note. An accelerated build against a CPU build: slows, likely.
+    Other binaries: changes-results, likely. Pure Python, where rebuilding alone changes the digest:
+    changes-results, possible.
 
     Fix: install from the index of the baseline and lock by hash (pip install --require-hashes).
 
-    Limits: distributions without RECORD (those of Debian) are not compared. What differs is not known, only that
-    something does.
+    Limits: distributions without RECORD (those of Debian) are not compared. What differs is not known,
+    only that something does.
     """
 
     code = "PKG005"
@@ -530,7 +539,7 @@ class PKG005(Drift):
             confidence,
             f"{one['name']} {req.version_of(one)} is another build"
             + (
-                f": {builds[0]} here, {builds[1]} there"
+                f": {builds[0]} in the baseline, {builds[1]} in the target"
                 if None not in builds and builds[0] != builds[1]
                 else ""
             ),
@@ -599,21 +608,21 @@ class PKG006(Contradiction):
 
     Compares: the paths and sizes in RECORD with the files that are there.
 
-    Why: a full disk or an interrupted copy leaves files of no bytes; an image was slimmed too far; somebody
-    patched a file by hand, and only there.
+    Why: a full disk or an interrupted copy leaves files of no bytes; an image was slimmed too far;
+    somebody patched a file by hand, and only there.
 
-    See: ModuleNotFoundError, ImportError or AttributeError for what is missing or empty; other behaviour of the same
-    version for what was patched.
+    See: ModuleNotFoundError, ImportError or AttributeError for what is missing or empty; other behaviour
+    of the same version for what was patched.
 
-    Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks, likely.
-    Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note. Silent for editable
-    installs, for distributions without RECORD, and for altered files that another distribution owns too
-    (PKG003 explains those).
+    Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
+    likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note.
+    Silent for editable installs, for distributions without RECORD, and for altered files that another
+    distribution owns too (PKG003 explains those).
 
     Fix: reinstall the same version.
 
-    Limits: a file that was changed and kept its size is not noticed, since files are not read. Scripts outside of the
-    location, whose first line installers rewrite, count as present only.
+    Limits: a file that was changed and kept its size is not noticed, since files are not read. Scripts
+    outside of the location, whose first line installers rewrite, count as present only.
     """
 
     code = "PKG006"
@@ -708,21 +717,21 @@ class PKG007(Contradiction):
 
     Compares: the tags in the WHEEL file with those that the interpreter accepts (PEP 425, 600 and 656).
 
-    Why: site-packages were copied from another Python, another C library or another machine: a COPY between
-    stages of different base images, a volume, a PYTHONPATH. Extension modules carry the interpreter's ABI in their
-    name, so Python does not even see those of another.
+    Why: site-packages were copied from another Python, another C library or another machine: a COPY
+    between stages of different base images, a volume, a PYTHONPATH. Extension modules carry the
+    interpreter's ABI in their name, so Python does not even see those of another.
 
-    See: `ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'`, `invalid ELF header` or `wrong ELF
-    class`, `version 'GLIBC_2.38' not found`.
+    See: `ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'`, `invalid ELF header` or
+    `wrong ELF class`, `version 'GLIBC_2.38' not found`.
 
-    Decided: no tag is accepted. Another Python, ABI, system, C library or machine: breaks, likely. The same in all of
-    these, and only a newer C library or macOS than the one here: breaks, possible, because a tag is an upper
-    bound. A wheel without extension modules for another Python: a note.
+    Decided: no tag is accepted. Another Python, ABI, system, C library or machine: breaks, likely. The
+    same in all of these, and only a newer C library or macOS than the one here: breaks, possible, because
+    a tag is an upper bound. A wheel without extension modules for another Python: a note.
 
     Fix: install it again with this interpreter.
 
-    Limits: distributions without WHEEL (Debian, some of conda) state no tags. Wheels that were retagged by hand are
-    believed.
+    Limits: distributions without WHEEL (Debian, some of conda) state no tags. Wheels that were retagged
+    by hand are believed.
     """
 
     code = "PKG007"
@@ -767,28 +776,30 @@ class PKG007(Contradiction):
 class PKG008(Contradiction):
     """torch stands beside torchvision or torchaudio of another accelerator.
 
-    Compares: the local versions (+cpu, +cu130, +rocm6.4) that version.py of torch, torchvision and torchaudio
-    state. Wheels of the Python Package Index carry them there and not in their metadata.
+    Compares: the local versions (+cpu, +cu130, +rocm6.4) that version.py of torch, torchvision and
+    torchaudio state. Wheels of the Python Package Index carry them there and not in their metadata.
 
     Why: the extension of a CUDA build of torchvision is linked with libtorch_cuda.so, libc10_cuda.so and
-    libcudart.so of one major version. A CPU build of torch has none of them, so the extension cannot be loaded.
-    torchvision catches that error, and fails a moment later, at the first operator that should be there.
+    libcudart.so of one major version. A CPU build of torch has none of them, so the extension cannot be
+    loaded. torchvision catches that error, and fails a moment later, at the first operator that should be
+    there.
 
-    See: `RuntimeError: operator torchvision::nms does not exist`; where the extension loads, `RuntimeError: Detected
-    that PyTorch and torchvision were compiled with different CUDA major versions. ...`; with torchaudio `OSError:
-    libtorch_cuda.so: cannot open shared object file: No such file or directory`.
+    See: `RuntimeError: operator torchvision::nms does not exist`; where the extension loads,
+    `RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major versions.
+    ...`; with torchaudio `OSError: libtorch_cuda.so: cannot open shared object file: No such file or
+    directory`.
 
-    Decided: torch +cpu beside torchvision 0.17 to 0.28 of CUDA on Linux: certain, verbatim (seen with torch
-    2.13.0+cpu and torchvision 0.28.0+cu130; the registration of the operator that fails is in torchvision since
-    0.17). Other accelerators that differ, and different CUDA majors: breaks, likely. Different CUDA minors:
-    breaks, likely, for torchvision before 0.16 and torchaudio up to 2.11, which compare them at import, else a note.
-    A CPU build of torchvision or torchaudio beside an accelerated torch imports and fails only when its operators get
-    tensors of the accelerator: breaks, possible.
+    Decided: torch +cpu beside torchvision 0.17 to 0.28 of CUDA on Linux: certain, verbatim (seen with
+    torch 2.13.0+cpu and torchvision 0.28.0+cu130; the registration of the operator that fails is in
+    torchvision since 0.17). Other accelerators that differ, and different CUDA majors: breaks, likely.
+    Different CUDA minors: breaks, likely, for torchvision before 0.16 and torchaudio up to 2.11, which
+    compare them at import, else a note. A CPU build of torchvision or torchaudio beside an accelerated
+    torch imports and fails only when its operators get tensors of the accelerator: breaks, possible.
 
     Fix: install both from one index of download.pytorch.org.
 
-    Limits: builds without a local version (conda, NVIDIA's containers, macOS) say nothing of their accelerator
-    here.
+    Limits: builds without a local version (conda, NVIDIA's containers, macOS) say nothing of their
+    accelerator here.
     """
 
     code = "PKG008"
@@ -811,7 +822,7 @@ class PKG008(Contradiction):
             other = build_of(record) if record else None
             if torch is None or record is None or build is None or other is None or build == other:
                 continue
-            impact, confidence, error, why = self._judge(target, name, torch, record)
+            impact, confidence, error, why = judge(target, name, torch, record)
             wanted = build_of(known["torch"]) if "torch" in known else None
             index = wanted or (build if build != "cpu" else "cpu")
             versions = f"{_public(torch)} {_public(record)}"
@@ -838,114 +849,21 @@ class PKG008(Contradiction):
                 ),
             )
 
-    @staticmethod
-    def _judge(
-        target: Snapshot, name: str, torch: dict[str, Any], record: dict[str, Any]
-    ) -> tuple[Impact, Confidence, str | None, str]:
-        build, other = build_of(torch) or "", build_of(record) or ""
-        version = req.parsed(_stated(record))
-        release = version.release[:2] if version else (0, 0)
-        vision = name == "torchvision"
-        no_operator = "RuntimeError: operator torchvision::nms does not exist"
-        no_library = "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory"
-        both = f"torch is built for {build} and {name} for {other}."
-        if other == "cpu":
-            return (
-                Impact.BREAKS,
-                Confidence.POSSIBLE,
-                None,
-                f"{both} It is imported without an error; its operators fail with tensors of the accelerator.",
-            )
-        if build == "cpu" and other.startswith("cu"):
-            why = f"{both} Its extension needs libtorch_cuda.so, which a CPU build of torch does not have."
-            linux = lookup(target, ("python", "platform", "system")) == "linux"
-            whole = not any(
-                entry.get(key)
-                for entry in (torch, record)
-                for key in ("shadowed_by", "missing_files", "altered_files", "other_installs")
-            )
-            if vision and linux and whole and (0, 17) <= release <= (0, 28):
-                return (Impact.BREAKS, Confidence.CERTAIN, no_operator, why)
-            return (Impact.BREAKS, Confidence.LIKELY, no_operator if vision else no_library, why)
-        ours, theirs = _cuda(build), _cuda(other)
-        if ours is None or theirs is None:
-            why = f"{both} Its extension is linked with libraries that this torch does not have."
-            return (Impact.BREAKS, Confidence.LIKELY, no_operator if vision else None, why)
-        if ours[0] != theirs[0]:
-            if not vision:
-                return (
-                    Impact.BREAKS,
-                    Confidence.LIKELY,
-                    _audio_text(ours, theirs),
-                    f"{both} It compares them at import.",
-                )
-            return _vision_majors(target, both, ours, theirs, no_operator)
-        if vision and release < (0, 16):
-            text = (
-                "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA versions. "
-                f"PyTorch has CUDA Version={ours[0]}.{ours[1]} and torchvision has CUDA "
-                f"Version={theirs[0]}.{theirs[1]}. Please reinstall the torchvision that matches your PyTorch install."
-            )
-            return (
-                Impact.BREAKS,
-                Confidence.LIKELY,
-                text,
-                f"{both} This version compares minor versions too.",
-            )
-        if not vision and release <= (2, 11):
-            text = _audio_text(ours, theirs)
-            return (
-                Impact.BREAKS,
-                Confidence.LIKELY,
-                text,
-                f"{both} This version compares minor versions too.",
-            )
-        return (Impact.NOTE, Confidence.LIKELY, None, f"{both} Minor versions of one CUDA major go together.")
-
-
-def _vision_majors(
-    target: Snapshot, both: str, ours: tuple[int, int], theirs: tuple[int, int], no_operator: str
-) -> tuple[Impact, Confidence, str | None, str]:
-    """torchvision of another CUDA major: what it prints depends on whether the loader finds that CUDA's runtime."""
-    runtime = any(
-        name == f"nvidia-cuda-runtime-cu{theirs[0]}"
-        or (name == "nvidia-cuda-runtime" and (req.version_of(record) or "").split(".")[0] == str(theirs[0]))
-        for name, record in distributions_of(target).items()
-    )
-    text = (
-        "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major versions. "
-        f"PyTorch has CUDA Version={ours[0]}.{ours[1]} and torchvision has CUDA Version={theirs[0]}.{theirs[1]}. "
-        "Please reinstall the torchvision that matches your PyTorch install."
-    )
-    why = (
-        f"{both} Where libcudart.so.{theirs[0]} is found, torchvision compares the two and prints: {text} "
-        f"Where it is not, its extension is not loaded at all: {no_operator}"
-    )
-    return (Impact.BREAKS, Confidence.LIKELY, text if runtime else no_operator, why)
-
-
-def _audio_text(ours: tuple[int, int], theirs: tuple[int, int]) -> str:
-    return (
-        "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
-        f"PyTorch has CUDA version {ours[0]}.{ours[1]} whereas TorchAudio has CUDA version {theirs[0]}.{theirs[1]}. "
-        "Please install the TorchAudio version that matches your PyTorch version."
-    )
-
 
 class PKG009(Contradiction):
     """A distribution does not accept this version of Python.
 
     Compares: Requires-Python of each distribution with the version of the interpreter.
 
-    Why: the code uses syntax or modules of the standard library that an older Python does not have, or that a
-    newer one has removed.
+    Why: the code uses syntax or modules of the standard library that an older Python does not have, or
+    that a newer one has removed.
 
-    See: SyntaxError at import, `ModuleNotFoundError: No module named 'distutils'`, or
-    `ImportError: cannot import name 'Self' from 'typing'`.
+    See: SyntaxError at import, `ModuleNotFoundError: No module named 'distutils'`, or `ImportError:
+    cannot import name 'Self' from 'typing'`.
 
-    Decided: the interpreter is older than the lower bound: breaks, likely. It is newer than an upper bound, or
-    excluded: breaks, possible, because upper bounds are often caution. Pre-releases of Python count as
-    releases.
+    Decided: the interpreter is older than the lower bound: breaks, likely. It is newer than an upper
+    bound, or excluded: breaks, possible, because upper bounds are often caution. Pre-releases of Python
+    count as releases.
 
     Fix: install a version that accepts this Python, or use the Python of the baseline.
 
@@ -995,32 +913,11 @@ class PKG009(Contradiction):
             )
 
 
-# --- words and small questions ---------------------------------------------------------------------------------
-
-
-def _stated(record: dict[str, Any]) -> str | None:
-    found = record.get("module_version") or req.version_of(record)
-    return found if isinstance(found, str) else None
-
-
-def build_of(record: dict[str, Any]) -> str | None:
-    """``cpu``, ``cu130``, ``rocm6.4``, ``xpu``: what the local version says of the accelerator, None where nothing."""
-    for text in (record.get("module_version"), req.version_of(record)):
-        version = req.parsed(text)
-        found = re.match(r"cpu(?![a-z])|cu\d{2,3}|rocm[\d.]+|xpu", version.local or "") if version else None
-        if found:
-            return found.group().rstrip(".")
-    return None
-
-
-def _cuda(build: str) -> tuple[int, int] | None:
-    """``cu130`` is CUDA 13.0, ``cu92`` is 9.2."""
-    found = re.fullmatch(r"cu(\d+)(\d)", build)
-    return (int(found[1]), int(found[2])) if found else None
+# Words and small questions.
 
 
 def _public(record: dict[str, Any]) -> str:
-    version = req.parsed(_stated(record))
+    version = req.parsed(stated(record))
     return f"{record['name']}=={version.public}" if version else str(record["name"])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -293,7 +293,7 @@ def main_module(record: Facts) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-# --- what transformers itself checks ---------------------------------------------------------------------------
+# What transformers itself checks.
 
 
 def transformers_error(pin: Unmet) -> str | None:
@@ -321,20 +321,38 @@ def transformers_error(pin: Unmet) -> str | None:
     )
 
 
-def transformers_is_certain(pin: Unmet, pins: int, transformers: Facts) -> bool:
-    """Whether that text is proved: nothing is imported before the check that could fail, and this pin is alone."""
+def transformers_is_certain(pin: Unmet, broken: Sequence[Unmet], distributions: Facts) -> bool:
+    """Whether that text is proved: nothing that is imported before the check can fail for another reason.
+
+    So neither transformers nor anything below it may miss another requirement, and the files must be its own.
+    """
+    transformers = distributions["transformers"]
     version = parsed(version_of(transformers))
     lowest, highest = _TRANSFORMERS_SEEN
+    below = _closure("transformers", distributions)
     return (
-        pins == 1
-        and pin.name in _CHECKED_BEFORE_IMPORT
+        pin.name in _CHECKED_BEFORE_IMPORT
         and pin.version is not None
         and version is not None
         and lowest <= version <= highest
-        and not transformers.get("shadowed_by")
-        and not transformers.get("missing_files")
-        and not transformers.get("altered_files")
+        and all(entry is pin or entry.owner not in below for entry in broken)
+        and not any(transformers.get(key) for key in ("shadowed_by", "missing_files", "altered_files"))
+        and not distributions[pin.name].get("other_installs")
     )
+
+
+def _closure(name: str, distributions: Facts) -> set[str]:
+    """A distribution and all that it could require, markers or not."""
+    found = {name}
+    waiting = [name]
+    while waiting:
+        for text in distributions[waiting.pop()]["requires"]:
+            wanted = _requirement(text)
+            key = canonicalize_name(wanted.name) if wanted else ""
+            if key in distributions and key not in found:
+                found.add(key)
+                waiting.append(key)
+    return found
 
 
 def _refuses(version: str, broken: Specifier) -> bool:
@@ -351,7 +369,7 @@ def _refuses(version: str, broken: Specifier) -> bool:
     }.get(broken.operator, True)
 
 
-# --- wheel tags ------------------------------------------------------------------------------------------------
+# Wheel tags.
 
 
 def wheel_tags(record: Facts) -> frozenset[Tag]:

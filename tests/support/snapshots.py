@@ -12,6 +12,7 @@ Facts are validated against the schema of their section, so a test cannot feed w
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 from driftcheck import validation
@@ -125,10 +126,15 @@ def snapshot(label: str = "test", **sections: dict[str, Any]) -> Snapshot:
 
 def check_facts(section: str, facts: dict[str, Any]) -> None:
     """Fail the test where facts are not valid against ``schemas/sections/SECTION.json``."""
+    _validator(section).validate(facts)
+
+
+@functools.cache
+def _validator(section: str) -> Any:
     import jsonschema  # noqa: PLC0415 - slow to import, and most test modules need none
 
     schema = validation.schema("snapshot")["properties"]["sections"]["properties"][section]
-    jsonschema.Draft202012Validator(schema["properties"]["facts"]).validate(facts)
+    return jsonschema.Draft202012Validator(schema["properties"]["facts"])
 
 
 def findings(
