@@ -23,7 +23,7 @@ from . import elf, loader_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union  # noqa: F401
+    from typing import Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Union  # noqa: F401
 
     from .common import Place
     from .elf import Elf
@@ -77,7 +77,8 @@ class Answer:
     ``library``     the file, or None
     ``reason``      ``ld_preload``, ``rpath``, ``ld_library_path``, ``runpath``, ``cache``, ``default``,
                     ``path`` (the need has a slash), ``loaded`` (the file that is opened itself, the
-                    loader), ``driver``; None where nothing answers
+                    loader), ``driver``, ``dependency`` (the caller's ``else_where``); None where nothing
+                    answers
     ``assumption``  what the answer hangs on besides the files: ``variable``, ``hwcaps``, ``driver``, or None
     ``error``       what the loader would print after the name, where nothing answers
     ``otherwise``   with ``ld_library_path``: the path that would answer without the variable
@@ -156,8 +157,8 @@ class Walk:
 class Loader:
     """The loader of one interpreter in one place.
 
-    ``executable`` is the interpreter's path inside the root, links resolved (as the kernel has it); None where
-    it is unknown: then the machine is taken from the first file that is opened.
+    ``executable`` is the interpreter's path inside the root, links resolved as by the kernel; None where it
+    is unknown: then the machine is taken from the first file that is opened.
     """
 
     def __init__(self, place: "Place", executable: "Optional[str]" = None) -> "None":
@@ -469,9 +470,14 @@ class Loader:
         self._follow(walk)
         return walk
 
-    def open(self, path: "str", before: "Walk", by: "Optional[Mapped]" = None) -> "Walk":
+    def open(
+        self, path: "str", before: "Walk", else_where: "Optional[Callable[[str], Optional[Answer]]]" = None
+    ) -> "Walk":
         """What ``dlopen(path)`` would add to ``before``. An empty ``mapped`` means that it is loaded already,
         or, with an entry in ``failed`` under its own name, that the file itself cannot be loaded.
+
+        ``else_where`` is asked about each need that the search does not answer: something that the program
+        itself has loaded by then.
         """
         walk = Walk(before)
         library = self.library(path)
@@ -484,11 +490,10 @@ class Loader:
             stand_in = Mapped(answer, library or Library(path, (0, 0)), elf.Elf(path), None, self)
             walk.failed.append((stand_in, path, answer))
             return walk
-        if by is None and before.mapped:
-            by = before.mapped[0]
         answer.reason = "loaded"
+        by = before.mapped[0] if before.mapped else None
         self._map(walk, answer, answer.library, answer.library.elf, by, path)
-        self._follow(walk)
+        self._follow(walk, else_where)
         return walk
 
     def _map(
@@ -513,7 +518,9 @@ class Loader:
                     walk.names.setdefault(known, mapped)
         return mapped
 
-    def _follow(self, walk: "Walk") -> "None":
+    def _follow(
+        self, walk: "Walk", else_where: "Optional[Callable[[str], Optional[Answer]]]" = None
+    ) -> "None":
         position = 0
         while position < len(walk.mapped):
             mapped = walk.mapped[position]
@@ -524,6 +531,8 @@ class Loader:
                     mapped.edges.append((need, loaded.answer))
                     continue
                 answer = self.search(need, mapped)
+                if answer.error is not None and else_where is not None:
+                    answer = else_where(need) or answer
                 if answer.library is not None and answer.library.identity in walk.files:
                     same = walk.files[answer.library.identity]
                     walk.names.setdefault(need, same)
@@ -533,7 +542,7 @@ class Loader:
                         self.place.problem(mapped.answer.name, "needs more than %d libraries" % WALK_LIMIT)
                         return
                     self._map(walk, answer, answer.library, answer.library.elf, mapped, need)
-                else:
+                elif answer.error is not None:
                     walk.failed.append((mapped, need, answer))
                 mapped.edges.append((need, answer))
 

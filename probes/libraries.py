@@ -1,0 +1,852 @@
+"""Section ``libraries``: what the dynamic loader would do for each extension module and each shared library.
+
+Every ELF file states what it needs (``DT_NEEDED``, symbol versions, undefined symbols) and what it offers.
+This probe does the loader's search again from these statements, without loading anything. It records what is
+unresolved or remarkable of each file, what each distribution needs from outside, and which file answers.
+
+What Python itself adds is taken into account: a need that the search does not answer, and that a distribution
+in the requirements of the file's own has loaded by then, is answered by ``dependency``. Either importing it
+maps the library (``linked``), or a package on the way loads libraries by hand (``preload``).
+"""
+
+if __name__ == "__main__":
+    __import__("common").run_alone(__file__)  # prints the section and exits
+
+import os
+import re
+import sys
+
+from . import common, elf, library_files, loader, os_packages
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple  # noqa: F401
+
+    from .common import Place
+    from .library_files import File
+    from .loader import Answer, Library, Mapped, Walk
+
+LAYER = "image"
+
+# The lowest Linux that ordinary libraries state (glibc's own, since 2.26); only a later one is remarkable.
+USUAL_KERNEL = (3, 2, 0)
+
+# What the driver's absent libraries define: cuInit, nvmlInit_v2, NvOptixInit.
+_DRIVER_SYMBOL = re.compile(rb"^(?:cu[A-Z]|nvml|cuvid|nvcuvid|NvEncode)")
+
+# Files below this size (bytes) have few symbols: they are read whole.
+LARGE = 8 << 20
+
+# Of the undefined symbols of one file this many are named; all are counted.
+SYMBOL_EXAMPLES = 10
+
+# The C API of NumPy, by the name under which an extension imports it (numpy/_core/code_generators/
+# generate_numpy_api.py): before NumPy 2 only the first; since 2.0 the second, then the first.
+_NUMPY_1 = b"numpy.core._multiarray_umath"
+_NUMPY_2 = b"numpy._core"
+# The macro import_array() raises with this text; code that calls _import_array() by hand may go on without.
+_NUMPY_RAISES = b"numpy.core.multiarray failed to import"
+_NUMPY_TEXTS = [_NUMPY_1, _NUMPY_2, _NUMPY_RAISES]
+
+# Two of one kind in one process compete: for threads (OpenMP), for the meaning of a call (BLAS).
+_RUNTIMES = {
+    "openmp": re.compile(r"^lib(?:gomp|iomp5|omp)(?:[-.]|$)"),
+    "blas": re.compile(
+        r"^lib(?:(?:scipy_)?openblas|mkl_(?:rt|core)|blis|flexiblas|armpl|[ts]?atlas|cblas|blas)"
+    ),
+}
+
+_TAGGED = re.compile(
+    r"^(?P<stem>.+?)"
+    r"(?:\.(?P<tag>cpython-\d+[a-z]*(?:-[A-Za-z0-9_-]+)?|abi3t?(?:-[A-Za-z0-9_-]+)?|pypy\d+-\w[\w-]*))?\.so$"
+)
+
+# Debian's packages for sonames that do not follow its rule (soname "libfoo.so.1" -> package "libfoo1").
+_DEBIAN = {
+    "libz.so.1": ["zlib1g"], "libbz2.so.1.0": ["libbz2-1.0"], "libgcc_s.so.1": ["libgcc-s1", "libgcc1"],
+    "libGL.so.1": ["libgl1"], "libGLX.so.0": ["libglx0"], "libncursesw.so.6": ["libncursesw6"],
+}  # fmt: skip
+_DEBIAN_LIBC = re.compile(
+    r"^(?:lib(?:c|m|dl|pthread|rt|util|resolv|anl|nsl|mvec|BrokenLocale)\.so\.|ld-linux|ld\d*\.so)"
+)
+
+
+def measure(place: "Place") -> "Dict[str, Any]":
+    """Facts of the shared libraries; see ``schemas/sections/libraries.json`` for each.
+
+    Raises:
+        Absent: on a platform whose libraries are no ELF files.
+    """
+    if place.live and not sys.platform.startswith("linux"):
+        raise common.Absent("the shared libraries of %s are not ELF files" % sys.platform)
+    return _Measurement(place).facts()
+
+
+def interpreter_of(place: "Place") -> "Optional[str]":
+    """The path of the interpreter inside the root, links resolved; None where nothing tells.
+
+    ``place.options["executable"]`` says it; a live one knows itself; in an unpacked root it stands in ``bin``
+    beside the ``lib/pythonX.Y`` of the search path.
+    """
+    stated = place.options.get("executable") or (sys.executable if place.live else None)
+    names = [str(stated)] if stated else []
+    for entry in place.search_path:
+        match = re.match(r"^(.*)/lib(?:64)?/(python\d+\.\d+)t?(?:/|$)", entry)
+        if match and not stated:
+            names += ["%s/bin/%s" % (match.group(1), name) for name in (match.group(2), "python3", "python")]
+    for name in names:
+        real = os.path.realpath(name) if place.root == os.path.abspath(os.sep) else place.real(name)
+        if os.path.isfile(real):
+            return place.inside(real)
+    return None
+
+
+def extension_name(file_name: "str", tag: "Optional[str]") -> "Tuple[Optional[str], bool]":
+    """``(module name, whether this interpreter looks for it)``; ``(None, False)`` for no module.
+
+    ``tag`` is the start of the interpreter's own suffix (``cpython-311``); None accepts any.
+    """
+    match = _TAGGED.match(file_name)
+    if match is None or not match.group("stem").isidentifier():
+        return None, False
+    own = match.group("tag")
+    if own is None or own.startswith("abi3") or tag is None:
+        return match.group("stem"), True
+    return match.group("stem"), own == tag or own.startswith(tag + "-")
+
+
+def highest(versions: "Iterable[str]") -> "Dict[str, str]":
+    """The highest of the versions of each prefix: GLIBC_2.2.5 and GLIBC_2.17 -> ``{"GLIBC": "2.17"}``.
+
+    A version without a number stands for itself, with an empty value.
+    """
+    best = {}  # type: Dict[str, Tuple[List[int], str]]
+    for version in versions:
+        match = _NUMBERED.match(version)
+        prefix, number = (match.group(1), match.group(2)) if match else (version, "")
+        order = [int(part) for part in re.findall(r"\d+", number)]
+        if prefix not in best or order > best[prefix][0]:
+            best[prefix] = (order, number)
+    return {prefix: number for prefix, (_, number) in best.items()}
+
+
+_NUMBERED = re.compile(r"^(.*?)_?(\d+(?:[._]\d+)*[a-z]?)$")
+
+
+def debian_packages(soname: "str") -> "List[str]":
+    """Names that Debian's policy (chapter 8.1) gives to a shared library's package, likely ones first."""
+    if _DEBIAN_LIBC.match(soname):
+        return ["libc6"]
+    if soname in _DEBIAN:
+        return _DEBIAN[soname]
+    match = re.match(r"^(.+?)(?:-([\d.]+))?\.so(?:\.(.+))?$", soname)
+    if not match:
+        return []
+    name = match.group(1).lower().replace("_", "-")
+    number = match.group(3) or match.group(2) or ""
+    joined = name + ("-" if name[-1:].isdigit() else "") + number
+    return [joined, joined + "t64", name + number, name]
+
+
+class _Symbols:
+    """Looks symbols up in scopes. Definitions are read once a file, and only those that somebody needs."""
+
+    def __init__(self, place: "Place", musl: "bool") -> "None":
+        self.place = place
+        self.musl = musl
+        self.needs = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
+        self._offers = {}  # type: Dict[Tuple[int, int], elf.Symbols]
+        self._large = {}  # type: Dict[Tuple[int, int], bool]
+        self._asked = {}  # type: Dict[Tuple[int, int], Tuple[Set[bytes], Set[bytes]]]
+        self._wanted = frozenset()  # type: FrozenSet[bytes]
+
+    def read(self, library: "Library", definition: "Optional[bytes]") -> "bool":
+        """Read what a file needs; whether it has ``definition``."""
+        if library.elf is None:
+            return False
+        try:
+            symbols = elf.needs(library.elf, definition)
+        except elf.ElfError as error:
+            self.place.problem(library.path, error.reason)
+            return False
+        # musl binds by name alone.
+        self.needs[library.identity] = frozenset(
+            [key.split(b"@", 1)[0] for key in symbols.needs] if self.musl else symbols.needs
+        )
+        return symbols.defines
+
+    def close(self) -> "None":
+        """All needs are known: only what they name is kept of the definitions."""
+        wanted = set()  # type: Set[bytes]
+        for keys in self.needs.values():
+            wanted |= keys
+        wanted.update([key.split(b"@", 1)[0] for key in wanted])
+        self._wanted = frozenset(wanted)
+
+    def offers(self, library: "Library") -> "elf.Symbols":
+        found = self._offers.get(library.identity)
+        if found is None:
+            found = elf.Symbols()
+            try:
+                if library.elf is not None:
+                    found = elf.offers(library.elf, self._wanted)
+            except elf.ElfError as error:
+                self.place.problem(library.path, error.reason)
+            self._offers[library.identity] = found
+        return found
+
+    def missing(self, keys: "FrozenSet[bytes]", scope: "Iterable[Library]") -> "FrozenSet[bytes]":
+        """Those of ``keys`` that no library of the scope defines under the very key."""
+        for library in scope:
+            if not keys:
+                break
+            if self._is_large(library):
+                keys = keys - self._among(library, keys)
+            else:
+                keys = keys - self.offers(library).offers
+        return keys
+
+    def _is_large(self, library: "Library") -> "bool":
+        """Whether reading all its symbols (libtorch_cpu: 50,000) takes longer than looking some up."""
+        if library.identity not in self._large:
+            count = 0
+            if library.elf is not None and library.elf.size > LARGE and not self.musl:
+                try:
+                    count = elf.exports(library.elf)
+                except elf.ElfError:
+                    count = 0  # offers() meets the same trouble, and says so
+            self._large[library.identity] = count > len(self._wanted)
+        return self._large[library.identity]
+
+    def _among(self, library: "Library", keys: "FrozenSet[bytes]") -> "Set[bytes]":
+        known, found = self._asked.setdefault(library.identity, (set(), set()))
+        new = keys - known
+        if new and library.elf is not None:
+            try:
+                # Its definitions have no versions: a need with one is answered by missing_in_any_version.
+                found |= elf.among(library.elf, {key for key in new if b"@" not in key})
+            except elf.ElfError as error:
+                self.place.problem(library.path, error.reason)
+            known |= new
+        return found
+
+    def missing_in_any_version(self, keys: "FrozenSet[bytes]", scope: "List[Library]") -> "FrozenSet[bytes]":
+        """As ``missing``; a definition without a version answers a need for any."""
+        return frozenset(
+            key for key in keys if not any(key.split(b"@", 1)[0] in self.offers(one).base for one in scope)
+        )
+
+
+class _Measurement:
+    def __init__(self, place: "Place") -> "None":
+        self.place = place
+        self.executable = interpreter_of(place)
+        if self.executable is None:
+            place.problem(
+                "interpreter", "nothing says where it is; its own libraries and symbols are unknown"
+            )
+        self.loader = loader.Loader(place, self.executable)
+        self.start = self.loader.start()
+        self.environment = library_files.find(place)
+        self.symbols = _Symbols(place, self.loader.libc == "musl")
+        self.tag = _tag_of(place)
+        self.keys = {}  # type: Dict[str, str]
+        self.libraries = {}  # type: Dict[str, Library]
+        self.owners = {}  # type: Dict[Tuple[int, int], Optional[str]]
+        self.roles = {}  # type: Dict[str, str]
+        self.records = {}  # type: Dict[str, Dict[str, Any]]
+        self.walks = {}  # type: Dict[str, Walk]
+        self.reached = {}  # type: Dict[Tuple[int, int], str]
+        self.linked = {}  # type: Dict[str, Dict[str, Library]]
+        self.lent = {}  # type: Dict[str, Dict[str, Dict[str, str]]]
+        self._preloading = {}  # type: Dict[str, bool]
+        self._by_name = None  # type: Optional[Dict[str, Dict[str, Library]]]
+        self._unanswered = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
+
+    def facts(self) -> "Dict[str, Any]":
+        self._read_files()
+        self._walk_modules()
+        self._walk_others()
+        self._check_versions()
+        self._check_symbols()
+        self._numpy()
+        answers = _Answers(self)
+        return {
+            "interpreter": self._interpreter(),
+            "search": {
+                "ld_library_path": list(self.loader.library_path),
+                "ld_preload": self.loader.preloads(),
+                "default": list(self.loader.defaults()),
+            },
+            "files": {key: record for key, record in self.records.items() if len(record) > 2},
+            "distributions": answers.distributions,
+            "libraries": answers.libraries(),
+            "runtimes": self._runtimes(),
+        }
+
+    # Files
+
+    def record(self, file: "File") -> "Dict[str, Any]":
+        """The record of a file, made when there is something to say of it (more than role and owner)."""
+        made = self.records.get(file.key)
+        if made is None:
+            made = self.records[file.key] = {"role": self.roles[file.key], "distribution": file.owner}
+        return made
+
+    def name(self, path: "str") -> "str":
+        """How facts name a path: by its key where it is a file of the environment."""
+        tidy = loader.tidy(path)
+        return self.keys.get(tidy, tidy)
+
+    def _read_files(self) -> "None":
+        for file in self.environment.files:
+            library = self.loader.library(file.path)
+            if library is None:
+                continue  # a dangling link, or gone since the directory was read
+            self.libraries[file.key] = library
+            self.keys[loader.tidy(file.path)] = file.key
+            self.owners.setdefault(library.identity, file.owner)
+            module, own = extension_name(file.relative.rsplit("/", 1)[-1], self.tag)
+            self.roles[file.key] = "unused" if module is None or own else "foreign"
+            if library.elf is None:
+                if module is None or own:
+                    self.roles[file.key] = "module" if module and not module.startswith("lib") else "unused"
+                    self.record(file)["error"] = library.error
+                continue
+            self._remark(file, library.elf)
+            if not self.loader.suits(library):
+                self.roles[file.key] = "foreign" if self.roles[file.key] == "foreign" else "unused"
+                if self.roles[file.key] != "foreign" and module and self._initialises(library, module):
+                    self.roles[file.key] = "module"
+                    self.record(file)["role"] = "module"
+                if self.roles[file.key] == "module":
+                    self.record(file)["machine"] = "%s, %d bit" % (library.elf.machine_name, library.elf.bits)
+                continue
+            definition = b"PyInit_" + module.encode("ascii", "replace") if module and own else None
+            if self.symbols.read(library, definition):
+                self.roles[file.key] = "module"
+        for mapped in self.start.mapped:
+            self.symbols.read(mapped.library, None)
+        for key, made in self.records.items():
+            made["role"] = self.roles[key]
+
+    def _initialises(self, library: "Library", module: "str") -> "bool":
+        try:
+            return (
+                library.elf is not None
+                and elf.needs(library.elf, b"PyInit_" + module.encode("ascii", "replace")).defines
+            )
+        except elf.ElfError as error:
+            self.place.problem(library.path, error.reason)
+            return False
+
+    def _remark(self, file: "File", library: "elf.Elf") -> "None":
+        if self.roles[file.key] == "foreign":
+            return
+        if library.executable_stack:
+            self.record(file)["executable_stack"] = True
+        if library.static_tls and library.tls_bytes:
+            self.record(file)["static_tls_bytes"] = library.tls_bytes
+        if library.text_relocations:
+            self.record(file)["text_relocations"] = True
+        if library.cut_bytes:
+            self.record(file)["cut_bytes"] = library.cut_bytes
+        if library.kernel is not None and tuple(map(int, library.kernel.split("."))) > USUAL_KERNEL:
+            self.record(file)["kernel"] = library.kernel
+        if library.isa is not None:
+            self.record(file)["x86_64_level"] = library.isa
+
+    # Walks
+
+    def _walk_modules(self) -> "None":
+        modules = [file for file in self.environment.files if self.roles.get(file.key) == "module"]
+        modules = [file for file in modules if self.libraries[file.key].elf is not None]
+        for file in modules:
+            if self.loader.suits(self.libraries[file.key]):
+                self._walked(file, self.loader.open(file.path, self.start))
+        # Each round can only map what the round before has not: a dependency that was answered by its own.
+        for _ in range(5):
+            changed = False
+            for file in modules:
+                walk = self.walks.get(file.key)
+                if walk is not None and walk.failed:
+                    changed |= self._walk_again(file, len(walk.failed))
+            if not changed:
+                break
+
+    def _walked(self, file: "File", walk: "Walk") -> "None":
+        self.walks[file.key] = walk
+        linked = self.linked.setdefault(file.owner or "", {})
+        for mapped in walk.mapped[1:]:
+            self.reached.setdefault(mapped.library.identity, file.key)
+            # What the system answers is found by everybody's own search.
+            if self.owners.get(mapped.library.identity) is not None:
+                for name in (mapped.elf.soname, mapped.answer.name.rsplit("/", 1)[-1]):
+                    if name:
+                        linked.setdefault(name, mapped.library)
+
+    def _walk_again(self, file: "File", before: "int") -> "bool":
+        lent = {}  # type: Dict[str, Dict[str, str]]
+        around = [file.owner] if file.owner else []
+        around += self.environment.closure(file.owner)
+
+        def answer(need: "str") -> "Optional[Answer]":
+            for how in ("linked", "preload"):
+                for owner in around:
+                    library = (
+                        self._lender(owner, need, around)
+                        if how == "preload"
+                        else self.linked.get(owner, {}).get(need)
+                    )
+                    if library is not None and library.elf is not None:
+                        lent[need] = {"distribution": owner, "how": how, "file": self.name(library.path)}
+                        return loader.Answer(library.path, library, "dependency")
+            if self.roles[file.key] != "module":
+                # Nobody opens it first: what lies beside it in one wheel is there by then.
+                library = self._names().get(file.owner or "", {}).get(need)
+                if library is not None:
+                    return loader.Answer(library.path, library, "dependency")
+            return None
+
+        walk = self.loader.open(file.path, self.start, answer)
+        if len(walk.failed) >= before and not lent:
+            return False
+        if self.roles[file.key] == "module":
+            self.lent[file.key] = lent
+            self._walked(file, walk)
+        self.walks[file.key] = walk
+        return len(walk.failed) < before
+
+    def _names(self) -> "Dict[str, Dict[str, Library]]":
+        """Libraries by distribution and by name or soname."""
+        if self._by_name is None:
+            self._by_name = {}
+            for file in self.environment.files:
+                library = self.libraries.get(file.key)
+                if (
+                    library is not None
+                    and library.elf is not None
+                    and self.roles[file.key] not in ("module", "foreign")
+                ):
+                    table = self._by_name.setdefault(file.owner or "", {})
+                    for name in (library.elf.soname, file.relative.rsplit("/", 1)[-1]):
+                        if name:
+                            table.setdefault(name, library)
+        return self._by_name
+
+    def _lender(self, owner: "str", need: "str", around: "List[str]") -> "Optional[Library]":
+        """A library of ``owner`` with this name, if a package that needs ``owner`` loads some by hand."""
+        library = self._names().get(owner, {}).get(need)
+        if library is None:
+            return None
+        for user in around:
+            if (user == owner or owner in self.environment.closure(user)) and self._preloads(user):
+                return library
+        return None
+
+    def _preloads(self, owner: "str") -> "bool":
+        if owner not in self._preloading:
+            known = self.environment.distributions.get(owner)
+            self._preloading[owner] = known is not None and library_files.preloads(self.place, known)
+        return self._preloading[owner]
+
+    def _walk_others(self) -> "None":
+        """Libraries that no module reaches: bundled all the same, plugins, or of no use."""
+        for file in self.environment.files:
+            library = self.libraries.get(file.key)
+            if library is None or self.roles[file.key] in ("module", "foreign"):
+                continue
+            if library.identity in self.reached or library.identity in self.start.files:
+                self._set_role(file, "bundled")
+            elif library.elf is not None and self.loader.suits(library):
+                walk = self.loader.open(file.path, self.start)
+                self.walks[file.key] = walk
+                if walk.failed:
+                    self._walk_again(file, len(walk.failed))
+                if self.walks[file.key].failed and self._is_named(file):
+                    self._set_role(file, "plugin")
+        for file in self.environment.files:
+            failed = self.walks[file.key].failed if file.key in self.walks else []
+            lent = self.lent.get(file.key)
+            if lent:
+                self.record(file)["lent"] = lent
+            if failed:
+                self.record(file)["missing"] = self._failures(failed)
+                self._first(file, self._in_words(*failed[0]), "library")
+
+    def _set_role(self, file: "File", role: "str") -> "None":
+        self.roles[file.key] = role
+        if file.key in self.records:
+            self.records[file.key]["role"] = role
+
+    def _failures(self, failed: "List[Tuple[Mapped, str, Answer]]") -> "Dict[str, Any]":
+        missing = {}
+        for who, need, answer in failed:
+            name = self.name(need) if "/" in need else need
+            if name not in missing:
+                # The interpreter at the start of every chain says nothing.
+                chain = [
+                    self.name(step.answer.name)
+                    for step in who.chain()
+                    if step.library is not self.loader.program
+                ]
+                missing[name] = {"error": answer.error, "chain": chain}
+                if "/" in answer.name and answer.name != need:
+                    missing[name]["file"] = self.name(answer.name)
+                inside = self._elsewhere(need)
+                if inside is not None:
+                    missing[name]["elsewhere"] = inside
+        return missing
+
+    def _elsewhere(self, need: "str") -> "Optional[str]":
+        """A file of the environment with this name or soname, where the loader does not look."""
+        for _, names in sorted(self._names().items(), key=lambda pair: pair[0]):
+            library = names.get(need)
+            if library is not None:
+                return self.name(library.path)
+        return None
+
+    def _is_named(self, file: "File") -> "bool":
+        """Whether another file near it names it: somebody may open it by name."""
+        wanted = file.relative.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")
+        folder = file.path.rsplit("/", 1)[0]
+        for other in self.environment.files:
+            library = self.libraries.get(other.key)
+            if other is file or library is None or library.elf is None or other.owner != file.owner:
+                continue
+            if self.roles[other.key] in ("module", "bundled") and other.path.rsplit("/", 1)[0] == folder:
+                try:
+                    if elf.find_in_constants(library.elf, [wanted]):
+                        return True
+                except elf.ElfError as error:
+                    self.place.problem(other.path, error.reason)
+        for directory in (folder, folder.rsplit("/", 1)[0]):
+            for name in [name for name in self.place.list_dir(directory) if name.endswith(".py")][:200]:
+                if wanted in (self.place.read_bytes(directory + "/" + name, 1 << 20) or b""):
+                    return True
+        return False
+
+    def _first(self, file: "File", text: "str", kind: "str") -> "None":
+        """The first thing at which the loader would stop, in its own words."""
+        self.record(file).setdefault("first_failure", {"kind": kind, "text": text})
+
+    def _in_words(self, who: "Mapped", need: "str", answer: "Answer") -> "str":
+        if self.loader.libc == "musl":
+            # ldso/dynlink.c, load_deps; what it cannot map is ENOEXEC to it.
+            reason = "No such file or directory" if answer.error == loader.MISSING else "Exec format error"
+            return "Error loading shared library %s: %s (needed by %s)" % (need, reason, who.answer.name)
+        return "%s: %s" % (answer.name, answer.error)
+
+    # Versions of symbols
+
+    def _check_versions(self) -> "None":
+        if self.loader.libc == "musl":
+            return  # it looks at no version
+        for file in self.environment.files:
+            walk = self.walks.get(file.key)
+            if walk is None:
+                continue
+            for mapped in walk.mapped:
+                for soname, versions in mapped.elf.required.items():
+                    provider = walk.names.get(soname)
+                    if provider is None or not provider.elf.offered:
+                        continue  # missing itself, or without versions: the loader takes what it finds
+                    for version, weak in versions.items():
+                        if not weak and version not in provider.elf.offered:
+                            self._lacks_version(file, mapped, provider, soname, version)
+
+    def _lacks_version(
+        self, file: "File", mapped: "Mapped", provider: "Mapped", soname: "str", version: "str"
+    ) -> "None":
+        lacking = self.record(file).setdefault("missing_versions", {}).setdefault(soname, {})
+        chain = [
+            self.name(step.answer.name) for step in mapped.chain() if step.library is not self.loader.program
+        ]
+        lacking.setdefault(version, {"provider": self.name(provider.answer.name), "chain": chain})
+        text = "%s: version `%s' not found (required by %s)"
+        self._first(file, text % (provider.answer.name, version, mapped.answer.name), "version")
+
+    # Undefined symbols
+
+    def _check_symbols(self) -> "None":
+        program = self.start.mapped
+        if not program:
+            return
+        for walk in self.walks.values():
+            for mapped in walk.mapped:
+                if mapped.library.identity not in self.symbols.needs:
+                    self.symbols.read(mapped.library, None)
+        self.symbols.close()
+        everywhere = [mapped.library for mapped in program]
+        for file in self.environment.files:
+            opened = self.walks.get(file.key)
+            if opened is None or self.roles[file.key] != "module" or opened.failed:
+                continue
+            walk = opened
+            lacking = {}  # type: Dict[str, Any]
+            total = 0
+            # Relocation begins with what was mapped last (glibc elf/dl-open.c, dl_open_worker_begin).
+            for mapped in reversed(walk.mapped):
+                keys = self._own_missing(mapped, walk, everywhere)
+                if keys:
+                    scope = [one.library for one in walk.mapped]
+                    keys = self.symbols.missing(keys, scope)
+                    keys = self.symbols.missing_in_any_version(keys, everywhere + scope)
+                    keys = self._without_missing_versions(file, keys)
+                    keys = self._without_driver(mapped, walk, keys)
+                if keys:
+                    total += self._name_symbols(file, mapped, keys, lacking)
+            if lacking:
+                self.record(file)["undefined"] = lacking
+                self.record(file)["undefined_count"] = total
+
+    def _own_missing(self, mapped: "Mapped", walk: "Walk", everywhere: "List[Library]") -> "FrozenSet[bytes]":
+        """What a library needs and neither the program nor its own needs offer: the same in every walk."""
+        identity = mapped.library.identity
+        if identity not in self._unanswered:
+            keys = self.symbols.needs.get(identity, frozenset())
+            keys = self.symbols.missing(keys, everywhere)
+            if keys:
+                scope = {}  # type: Dict[Tuple[int, int], Library]
+                waiting = [mapped]
+                for one in waiting:
+                    if one.library.identity not in scope:
+                        scope[one.library.identity] = one.library
+                        for _, answer in one.edges:
+                            if answer.library is not None and answer.library.identity in walk.files:
+                                waiting.append(walk.files[answer.library.identity])
+                # What it has not, it does not define itself.
+                del scope[identity]
+                keys = self.symbols.missing(keys, scope.values())
+            self._unanswered[identity] = keys
+        return self._unanswered[identity]
+
+    def _without_missing_versions(self, file: "File", keys: "FrozenSet[bytes]") -> "FrozenSet[bytes]":
+        lacking = self.records.get(file.key, {}).get("missing_versions")
+        if not lacking:
+            return keys
+        versions = {version.encode("utf-8") for table in lacking.values() for version in table}
+        return frozenset(key for key in keys if key.partition(b"@")[2] not in versions)
+
+    def _without_driver(self, mapped: "Mapped", walk: "Walk", keys: "FrozenSet[bytes]") -> "FrozenSet[bytes]":
+        """What a library of the driver may define, that is not here: unknown, so not missing."""
+        if any(answer.library is None and answer.reason == "driver" for _, answer in mapped.edges):
+            return frozenset()
+        if any(answer.reason == "driver" for one in walk.mapped for _, answer in one.edges):
+            return frozenset(key for key in keys if not _DRIVER_SYMBOL.match(key))
+        return keys
+
+    def _name_symbols(
+        self, file: "File", mapped: "Mapped", keys: "FrozenSet[bytes]", lacking: "Dict[str, Any]"
+    ) -> "int":
+        if self.symbols.musl:
+            ordered = sorted(keys)
+        else:
+            try:
+                ordered = elf.referenced(mapped.elf, keys)
+            except elf.ElfError as error:
+                self.place.problem(mapped.library.path, error.reason)
+                return 0
+        by = self.name(mapped.answer.name)
+        for key in ordered:
+            name, _, version = key.decode("utf-8", "backslashreplace").partition("@")
+            text = "%s: undefined symbol: %s%s" % (
+                mapped.answer.name,
+                name,
+                ", version " + version if version else "",
+            )
+            if self.symbols.musl:
+                text = "Error relocating %s: %s: symbol not found" % (mapped.answer.name, name)
+            self._first(file, text, "symbol")
+            if len(lacking) < SYMBOL_EXAMPLES:
+                lacking.setdefault(
+                    name,
+                    {"version": version or None, "by": by, "elsewhere": self._definer(key, mapped.library)},
+                )
+        return len(ordered)
+
+    def _definer(self, key: "bytes", but: "Library") -> "Optional[str]":
+        """A library of the environment that defines it, out of the scope in which it is needed."""
+        for file in self.environment.files:
+            library = self.libraries.get(file.key)
+            if library is None or library is but or library.elf is None or not self.loader.suits(library):
+                continue
+            offered = self.symbols.offers(library)
+            if key in offered.offers or key.split(b"@", 1)[0] in offered.base:
+                return file.key
+        return None
+
+    # NumPy, OpenMP, BLAS
+
+    def _numpy(self) -> "None":
+        for file in self.environment.files:
+            library = self.libraries.get(file.key)
+            if self.roles.get(file.key) != "module" or library is None or library.elf is None:
+                continue
+            # Whoever takes NumPy's table of functions opens the capsule that holds it.
+            if file.owner == "numpy" or b"PyCapsule_GetPointer" not in self.symbols.needs.get(
+                library.identity, ()
+            ):
+                continue
+            try:
+                found = elf.find_in_constants(library.elf, _NUMPY_TEXTS)
+            except elf.ElfError as error:
+                self.place.problem(file.path, error.reason)
+                continue
+            if _NUMPY_1 in found and _NUMPY_2 not in found:
+                self.record(file)["numpy_c_api"] = {"generation": 1, "raises": _NUMPY_RAISES in found}
+
+    def _runtimes(self) -> "Dict[str, Any]":
+        """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""
+        found = {kind: {} for kind in _RUNTIMES}  # type: Dict[str, Dict[str, Any]]
+        for file in self.environment.files:
+            walk = self.walks.get(file.key)
+            if walk is None or self.roles[file.key] != "module":
+                continue
+            for mapped in walk.mapped[1:]:
+                name = mapped.answer.name.rsplit("/", 1)[-1]
+                for kind, pattern in _RUNTIMES.items():
+                    if pattern.match(name):
+                        users = found[kind].setdefault(self.name(mapped.answer.name), {"used_by": {}})[
+                            "used_by"
+                        ]
+                        users[file.owner or ""] = True
+        return found
+
+    def _interpreter(self) -> "Dict[str, Any]":
+        program = self.loader.program
+        file = program.elf if program is not None else None
+        return {
+            "path": self.executable,
+            "libc": self.loader.libc if file is not None else None,
+            "loader": self.loader.interpreter,
+            "machine": file.machine_name if file is not None else None,
+            "bits": file.bits if file is not None else None,
+            "missing": self._failures(self.start.failed),
+        }
+
+
+class _Answers:
+    """The two tables of what distributions need from outside of themselves, and which file answers."""
+
+    def __init__(self, measurement: "_Measurement") -> "None":
+        self.measurement = measurement
+        self.distributions = {}  # type: Dict[str, Dict[str, Any]]
+        self._providers = {}  # type: Dict[str, Dict[str, Mapped]]
+        self._driver = set()  # type: Set[str]
+        versions = {}  # type: Dict[Tuple[str, str], Set[str]]
+        for file in measurement.environment.files:
+            role = measurement.roles.get(file.key)
+            if role is None or role == "foreign":
+                continue
+            record = self._of(file.owner)
+            record["modules" if role == "module" else "libraries"] += 1
+            numpy = measurement.records.get(file.key, {}).get("numpy_c_api")
+            if numpy:
+                record["numpy_1_modules"] = record.get("numpy_1_modules", 0) + 1
+        for file in measurement.environment.files:
+            walk = measurement.walks.get(file.key)
+            if walk is not None and measurement.roles[file.key] == "module":
+                for mapped in walk.mapped:
+                    self._add(file.owner, mapped, walk, versions)
+        for mapped in measurement.start.mapped:
+            self._add(library_files.PYTHON, mapped, measurement.start, versions)
+        for (owner, soname), found in versions.items():
+            self.distributions[owner]["needs"][soname]["versions"] = highest(found)
+
+    def _of(self, owner: "Optional[str]") -> "Dict[str, Any]":
+        return self.distributions.setdefault(owner or "", {"modules": 0, "libraries": 0, "needs": {}})
+
+    def _add(
+        self,
+        owner: "Optional[str]",
+        mapped: "Mapped",
+        walk: "Walk",
+        versions: "Dict[Tuple[str, str], Set[str]]",
+    ) -> "None":
+        """What one library of a walk needs from outside of the distribution whose module was opened."""
+        here = self.measurement
+        theirs = here.owners.get(mapped.library.identity)
+        # What libraries of the system need of each other is the system's own affair.
+        if theirs != owner and mapped.library is not here.loader.program:
+            return
+        table = self._of(owner)["needs"]
+        for soname, answer in mapped.edges:
+            library = answer.library
+            if library is not None and here.owners.get(library.identity) == owner and owner:
+                continue
+            need = table.setdefault(soname, {"answers": {}, "versions": {}})
+            if library is None:
+                if answer.reason:
+                    need["answers"][""] = answer.reason
+            else:
+                path = here.name(answer.name)
+                need["answers"][path] = answer.reason
+                provider = walk.files.get(library.identity)
+                if provider is not None:
+                    self._providers.setdefault(soname, {}).setdefault(path, provider)
+            required = mapped.elf.required.get(soname)
+            if required:
+                versions.setdefault((owner or "", soname), set()).update(
+                    version for version, weak in required.items() if not weak
+                )
+
+    def libraries(self) -> "Dict[str, Any]":
+        """By soname and by file: how it was found, what it offers, who owns it."""
+        here = self.measurement
+        owned = _SystemOwners(here.place)
+        table = {}  # type: Dict[str, Any]
+        for soname, providers in self._providers.items():
+            for path, mapped in providers.items():
+                answer = mapped.answer
+                record = {
+                    "reason": answer.reason,
+                    "assumption": answer.assumption,
+                    "offers": highest(mapped.elf.offered),
+                    "distribution": here.owners.get(mapped.library.identity),
+                }
+                real = os.path.basename(os.path.realpath(here.place.real(answer.name)))
+                if real != path.rsplit("/", 1)[-1]:
+                    record["file"] = real
+                if answer.otherwise:
+                    record["otherwise"] = here.name(answer.otherwise)
+                if record["distribution"] is None:
+                    record["package"] = owned.find(soname, path, real)
+                table.setdefault(soname, {})[path] = record
+        return table
+
+
+class _SystemOwners:
+    """Which package of the operating system a library came with, where a cheap look-up tells."""
+
+    def __init__(self, place: "Place") -> "None":
+        self.place = place
+        self.manager = os_packages.present_manager(place)
+        self._lists = {}  # type: Dict[str, List[str]]
+        if self.manager == "dpkg":
+            for name in place.list_dir(os_packages.DPKG_INFO):
+                if name.endswith(".list"):
+                    self._lists.setdefault(name[:-5].split(":")[0], []).append(name[:-5])
+
+    def find(self, soname: "str", path: "str", real: "str") -> "Optional[str]":
+        paths = [path, path.rsplit("/", 1)[0] + "/" + real]
+        if self.manager == "dpkg":
+            wanted = os_packages.spellings(paths)
+            for candidate in debian_packages(soname):
+                for stored in self._lists.get(candidate, ()):
+                    if os_packages.dpkg_owns(self.place, stored, wanted):
+                        return candidate
+            return None
+        package = os_packages.owner(self.place, self.manager, paths)
+        return str(package.name) if package is not None else None
+
+
+def _tag_of(place: "Place") -> "Optional[str]":
+    """The start of the interpreter's own extension suffix (``cpython-311``), from what is there of it."""
+    if place.live:
+        return sys.implementation.cache_tag
+    for entry in place.search_path:
+        match = re.search(r"/python(\d+)\.(\d+)(t?)(?:/|$)", entry)
+        if match:
+            return "cpython-%s%s%s" % match.groups()
+    return None
