@@ -194,6 +194,21 @@ def test_symbols_agree_with_pyelftools() -> None:
 
 
 @linux
+def test_the_look_up_by_hash_agrees_with_reading_every_symbol() -> None:
+    compared = 0
+    for path in real_files():
+        file = elf.read(path)
+        assert file is not None
+        if not elf.exports(file):
+            continue
+        every = elf.offers(file).offers
+        asked = set(sorted(every)[::3]) | elf.needs(file).needs | {b"", b"nowhere", b"x" * 5000}
+        assert elf.among(file, asked) == asked & every
+        compared += len(asked)
+    assert compared > 100
+
+
+@linux
 @pytest.mark.skipif(not hasattr(ctypes, "CDLL"), reason="no ctypes")
 def test_assembled_files_are_accepted_by_the_real_loader(tmp_path: Path) -> None:
     path = tmp_path / "good.so"
@@ -316,6 +331,8 @@ def _read_everything(path: str) -> None:
         elf.offers(file)
         elf.listing(file)
         elf.referenced(file, wanted.needs)
+        if elf.exports(file):
+            elf.among(file, wanted.needs | {b"PyInit_x"})
         elf.find_in_constants(file, [b"numpy"])
 
 
