@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from driftcheck.report.model import Report
 
 
@@ -25,6 +28,38 @@ class RenderOptions:
     width: int | None = None
     color: bool = False
     unicode: bool = True
+
+
+def terminal_options(stream: TextIO, environ: Mapping[str, str], *, all_: bool = False) -> RenderOptions:
+    """How to render for a stream: as wide, as colourful and with the signs that it can show.
+
+    ``NO_COLOR`` (no-color.org) wins over ``FORCE_COLOR``, and both over what the stream is; ``COLUMNS`` over the
+    width of the terminal. What is no terminal has no width of its own.
+    """
+    terminal = stream.isatty()
+    forced = environ.get("FORCE_COLOR", "")
+    if environ.get("NO_COLOR"):
+        color = False
+    elif forced:
+        color = forced not in {"0", "false"}
+    else:
+        color = terminal and environ.get("TERM") != "dumb"
+    return RenderOptions(
+        all=all_,
+        width=_columns(stream, environ) if terminal or "COLUMNS" in environ else None,
+        color=color,
+        unicode=(stream.encoding or "").lower().replace("-", "").replace("_", "") == "utf8",
+    )
+
+
+def _columns(stream: TextIO, environ: Mapping[str, str]) -> int | None:
+    given = environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 Renderer = Callable[["Report", RenderOptions], str]

@@ -359,16 +359,11 @@ def hostile_report(texts: tuple[str, ...] = HOSTILE) -> Report:
 def huge_report(number: int = 10_000) -> Report:
     impacts = [Impact.BREAKS] * 60 + [Impact.CHANGES_RESULTS] * 300 + [Impact.SLOWS] * 300
     impacts += [Impact.NOTE] * (number - len(impacts))
+    facts = tuple(
+        Evidence("target", ("packages", "distributions", "p", f"fact{fact}"), "v" * 500) for fact in range(20)
+    )
     found = tuple(
-        finding(
-            f"PKG{index:03}",
-            impact,
-            subject=Subject("distribution", f"p{index}"),
-            evidence=tuple(
-                Evidence("target", ("packages", "distributions", f"p{index}", f"fact{fact}"), "v" * 500)
-                for fact in range(20)
-            ),
-        )
+        finding(f"PKG{index:03}", impact, evidence=facts if impact is Impact.BREAKS else facts[:1])
         for index, impact in enumerate(impacts)
     )
     target = Target(environment("svc"), Explanation(found, tuple(drift(1000))))
