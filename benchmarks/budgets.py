@@ -32,7 +32,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, two = f"{folder}/one.json", f"{folder}/two.json"
         for reference, path in ((python, one), (other, two)):
-            subprocess.run([driftcheck, "snapshot", f"python:{reference}", "-o", path], check=True, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                [driftcheck, "snapshot", f"python:{reference}", "-o", path],
+                check=True,
+                stderr=subprocess.DEVNULL,
+            )
         commands = {
             "`driftcheck snapshot`": [driftcheck, "snapshot", f"python:{python}", "-o", f"{folder}/new.json"],
             "`pip inspect` (packages alone)": [python, "-m", "pip", "inspect"],

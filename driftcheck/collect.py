@@ -59,7 +59,8 @@ class Output:
 class Channel(Protocol):
     """Carries a program to an interpreter and its answer back: a subprocess, an engine's exec, ssh."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def run(self, argv: Sequence[str], stdin: bytes) -> Output:
         """Run ``argv`` over there with ``stdin``, within the limits of this module.
@@ -156,11 +157,10 @@ class SubprocessChannel:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise InputError(argv[0], f"cannot be started: {reason}", "Name an interpreter with --python") from error
-        assert process.stdin and process.stdout and process.stderr
-        stdout = _Reader(process.stdout, self.size_limit)
-        stderr = _Reader(process.stderr, _ERRORS_KEPT, keep_reading=True)
+        stdout = _Reader(_pipe(process.stdout), self.size_limit)
+        stderr = _Reader(_pipe(process.stderr), _ERRORS_KEPT, keep_reading=True)
         # A child that never reads must not block us: its answer, or its silence, counts.
-        writer = threading.Thread(target=_feed, args=(process.stdin, stdin), daemon=True)
+        writer = threading.Thread(target=_feed, args=(_pipe(process.stdin), stdin), daemon=True)
         writer.start()
         try:
             finished = stdout.done.wait(self.time_limit)
@@ -175,6 +175,12 @@ class SubprocessChannel:
             _end(process)
         stderr.done.wait(1)
         return Output(bytes(stdout.data), bytes(stderr.data), process.returncode, cut)
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("a process without pipes")
+    return pipe
 
 
 def _ends(process: subprocess.Popen[bytes]) -> bool:

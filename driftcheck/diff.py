@@ -21,7 +21,11 @@ from driftcheck.snapshot import Snapshot
 PREFIX = "<prefix>"
 
 # The prefix itself, which shows that the places differ.
-_KEPT_PATHS = {("python", "prefix"), ("variables", "variables", "VIRTUAL_ENV"), ("variables", "variables", "CONDA_PREFIX")}
+_KEPT_PATHS = {
+    ("python", "prefix"),
+    ("variables", "variables", "VIRTUAL_ENV"),
+    ("variables", "variables", "CONDA_PREFIX"),
+}
 
 
 @dataclass(frozen=True)

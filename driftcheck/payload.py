@@ -47,8 +47,7 @@ def channel_payload(options: dict[str, Any]) -> bytes:
 
 def probe_file() -> str:
     """The stand-alone program of ``driftcheck probe``."""
-    text = _HEADER.format(version=__version__) + _pack({"version": __version__}, script=True)
-    return text
+    return _HEADER.format(version=__version__) + _pack({"version": __version__}, script=True)
 
 
 def _pack(options: dict[str, Any], *, script: bool) -> str:

@@ -34,7 +34,7 @@ def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") 
         if name.split(".", 1)[0] in TRUSTED and name not in sys.builtin_module_names:
             del sys.modules[name]
     package = type(sys)("probes")
-    package.__path__ = []  # type: ignore[attr-defined]
+    package.__path__ = []
     sys.modules["probes"] = package
     for name, text in sources.items():
         module = type(sys)("probes." + name)
@@ -44,7 +44,7 @@ def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") 
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
         setattr(package, name, module)
     sys.meta_path[:] = finders
-    package.payload.main(searched, options)  # type: ignore[attr-defined]
+    package.payload.main(searched, options)
 
 
 def standard_library(path: "List[str]") -> "List[str]":
@@ -54,9 +54,11 @@ def standard_library(path: "List[str]") -> "List[str]":
     for entry in path:
         name = entry.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
         inside = entry == home or entry.startswith((home + "/", home + "\\"))
-        if inside and name not in ("site-packages", "dist-packages"):
-            kept.append(entry)
-        elif name in ("lib-dynload", "DLLs", "python%d%d.zip" % sys.version_info[:2]):
+        if (inside and name not in ("site-packages", "dist-packages")) or name in (
+            "lib-dynload",
+            "DLLs",
+            "python%d%d.zip" % sys.version_info[:2],
+        ):
             kept.append(entry)
     return kept
 

@@ -16,7 +16,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+    from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 # Text files that probes read (METADATA, RECORD, os-release, dpkg's status) stay far below this; what is
 # larger is cut and reported, so that a hostile image cannot fill the memory.
@@ -197,7 +197,7 @@ def section(probe: "ModuleType", place: "Place") -> "Dict[str, Any]":
     facts = {}  # type: Dict[str, Any]
     reason = None
     try:
-        facts = probe.measure(place)  # type: ignore[attr-defined]
+        facts = probe.measure(place)
         status = "partial" if place.problems else "ok"
     except Absent as error:
         status, reason = "absent", str(error)
@@ -209,7 +209,7 @@ def section(probe: "ModuleType", place: "Place") -> "Dict[str, Any]":
     if len(problems) > PROBLEM_LIMIT:
         reason = "%d more problems are not listed" % (len(problems) - PROBLEM_LIMIT)
     return {
-        "layer": probe.LAYER,  # type: ignore[attr-defined]
+        "layer": probe.LAYER,
         "status": status,
         "reason": reason,
         "problems": problems[:PROBLEM_LIMIT],

@@ -10,7 +10,7 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterator, List, Optional, Set, Tuple
+    from typing import Dict, List, Optional, Set, Tuple
 
     from .common import Place
 
@@ -80,7 +80,7 @@ def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":
                 place.problem(path, "a line that is not 'path,hash,size': %.80r" % line)
             continue
         name, value, size = row
-        if not size and name.endswith(".pyc") or name.startswith(folder) and _INSTALLERS_OWN.search(name):
+        if (not size and name.endswith(".pyc")) or (name.startswith(folder) and _INSTALLERS_OWN.search(name)):
             continue
         # Scripts: ../../../bin/tool in an environment, bin/tool in a directory of `pip install --target`.
         outside = name[0] in "./\\" or ".." in name or name[1:2] == ":" or name.startswith(("bin/", "Scripts/"))

@@ -58,7 +58,7 @@ def measure(place: "Place") -> "Dict[str, Any]":
     distributions = {}
     for key, same in by_key.items():
         first = imported_one(same)
-        record = describe(place, first)
+        record = describe(first)
         others = [install for install in same if install is not first]
         if others:
             record["other_installs"] = [other_install(install, first) for install in others]
@@ -106,11 +106,10 @@ def read_install(place: "Place", location: "str", folder: "str") -> "Install":
         place.problem(path, "%s is missing or cannot be read" % os.path.basename(metadata_path))
     elif not headers.get("name") or not headers.get("version"):
         place.problem(metadata_path, "no Name or no Version")
-    install.name = (headers.get("name") or [file_name])[0] or file_name
-    version = (headers.get("version") or [""])[0]
-    install.version = version or None
+    install.name = first_of(headers, "name") or file_name
+    install.version = first_of(headers, "version")
     facts = install.facts
-    facts["requires_python"] = (headers.get("requires-python") or [None])[0]
+    facts["requires_python"] = first_of(headers, "requires-python")
     requirements = headers.get("requires-dist", [])
     extras = headers.get("provides-extra", [])
     if kind == "egg-info" and not single_file:
@@ -126,7 +125,7 @@ def read_install(place: "Place", location: "str", folder: "str") -> "Install":
     if not single_file:
         wheel = parse_headers(place.read_text(path + "/WHEEL", METADATA_LIMIT) or "")
         facts["tags"] = dict.fromkeys(wheel.get("tag", []), True)
-        facts["build"] = (wheel.get("build") or [None])[0]
+        facts["build"] = first_of(wheel, "build")
         facts["installer"] = (place.read_text(path + "/INSTALLER", 1 << 12) or "").strip() or None
         facts["requested"] = place.exists(path + "/REQUESTED")
         facts["direct_url"] = read_direct_url(place, path + "/direct_url.json")
@@ -134,7 +133,7 @@ def read_install(place: "Place", location: "str", folder: "str") -> "Install":
         install.files = install_records.read(place, location, folder)
     if install.files is not None:
         facts["modules"] = dict.fromkeys(install.files.modules(), True)
-        stated = stated_version(place, install)
+        stated = stated_version(place, location, install.files)
         if stated and stated != install.version:
             facts["module_version"] = stated
     else:
@@ -142,6 +141,11 @@ def read_install(place: "Place", location: "str", folder: "str") -> "Install":
     if install.version is None and file_version:
         facts["version_of_folder"] = file_version.split("-py")[0]
     return install
+
+
+def first_of(headers: "Dict[str, List[str]]", name: "str") -> "Optional[str]":
+    """The first value of a header field; None where it is missing or empty."""
+    return (headers.get(name) or [""])[0] or None
 
 
 def parse_headers(text: "str") -> "Dict[str, List[str]]":
@@ -169,17 +173,16 @@ def parse_headers(text: "str") -> "Dict[str, List[str]]":
 _VERSION_LINE = re.compile(r"^__version__\s*(?::\s*str\s*)?=\s*[\"']([^\"'\n]{1,100})[\"']", re.MULTILINE)
 
 
-def stated_version(place: "Place", install: "Install") -> "Optional[str]":
+def stated_version(place: "Place", location: "str", files: "Files") -> "Optional[str]":
     """The version that the code itself states, as a literal in its ``version.py``.
 
     Wheels of an index leave the build out of their metadata: torchvision 0.28.0 from the registry says
     ``0.28.0+cu130`` there and nowhere else.
     """
-    assert install.files is not None
-    for module in install.files.modules():
+    for module in files.modules():
         name = module + "/version.py"
-        if name in install.files.hashes:
-            found = _VERSION_LINE.search(place.read_text(install.location + "/" + name, 1 << 16) or "")
+        if name in files.hashes:
+            found = _VERSION_LINE.search(place.read_text(location + "/" + name, 1 << 16) or "")
             if found:
                 return found.group(1)
     return None
@@ -259,9 +262,13 @@ def imported_one(same: "List[Install]") -> "Install":
     return min(here, key=lambda install: install.files.contradictions if install.files else 0)
 
 
-def describe(place: "Place", install: "Install") -> "Dict[str, Any]":
-    record = {"name": install.name, "version": install.version, "location": install.location}
-    record["metadata"] = install.folder
+def describe(install: "Install") -> "Dict[str, Any]":
+    record = {
+        "name": install.name,
+        "version": install.version,
+        "location": install.location,
+        "metadata": install.folder,
+    }  # type: Dict[str, Any]
     record.update(install.facts)
     files = install.files
     if files is None:
@@ -318,8 +325,7 @@ def shared_files(installs: "List[Install]") -> "Dict[str, Any]":
                     pairs[tuple(sorted((first.key, second.key)))] = (first, second)
     shared = {}
     for key, (first, second) in pairs.items():
-        assert first.files is not None and second.files is not None
-        ours, theirs = first.files.hashes, second.files.hashes
+        ours, theirs = hashes_of(first), hashes_of(second)
         both = sorted((ours.keys() & theirs.keys()), key=importance)
         if both:
             shared[" ".join(key)] = {
@@ -329,6 +335,10 @@ def shared_files(installs: "List[Install]") -> "Dict[str, Any]":
                 "examples": dict.fromkeys(both[:EXAMPLES], True),
             }
     return shared
+
+
+def hashes_of(install: "Install") -> "Dict[str, str]":
+    return install.files.hashes if install.files is not None else {}
 
 
 class Shadows:
@@ -351,9 +361,10 @@ class Shadows:
             if entry == install.location:
                 break
             for name in install.facts["modules"]:
-                if name in modules and name not in hidden and self._regular(entry, name, modules[name]):
-                    if self._regular_at(install.location, name):
-                        hidden[name] = entry + "/" + modules[name]
+                if name not in modules or name in hidden or not self._regular(entry, name, modules[name]):
+                    continue
+                if self._regular_at(install.location, name):
+                    hidden[name] = entry + "/" + modules[name]
         return hidden
 
     def _modules(self, entry: "str") -> "Dict[str, str]":

@@ -69,7 +69,7 @@ def measure(place: "Place") -> "Dict[str, Any]":
         "search_path": list(place.search_path),
         "search_path_files": path_configuration(place),
         "shadowed_modules": shadowed_modules(place),
-        "missing_modules": {name: True for name in missing_modules(place)},
+        "missing_modules": dict.fromkeys(missing_modules(place), True),
         "flags": {name: int(getattr(sys.flags, name)) for name in FLAGS if hasattr(sys.flags, name)},
         "tags": wheel_tags.supported(libc_name, libc_version, free_threaded),
     }
@@ -140,7 +140,7 @@ def shadowed_modules(place: "Place") -> "Dict[str, str]":
     """Modules of the standard library that a file earlier on the search path hides: ``{"json": path}``."""
     standard = os.path.normcase(os.path.dirname(os.__file__))
     names = standard_names(place, standard)
-    hidden = {}
+    hidden = {}  # type: Dict[str, str]
     for entry in place.search_path:
         if os.path.normcase(os.path.abspath(entry)) == standard:
             break
@@ -158,7 +158,10 @@ def standard_names(place: "Place", standard: "str") -> "frozenset[str]":
     """Names of the standard library's modules (``sys`` lists them since 3.10, the directory did before)."""
     names = getattr(sys, "stdlib_module_names", None)
     if names is None:
-        names = {file.split(".", 1)[0] for file in place.list_dir(standard)} - {"site-packages", "__pycache__"}
+        names = {file.split(".", 1)[0] for file in place.list_dir(standard)} - {
+            "site-packages",
+            "__pycache__",
+        }
     return frozenset(names) - {"sitecustomize", "usercustomize"}
 
 
@@ -170,8 +173,6 @@ def missing_modules(place: "Place") -> "List[str]":
     path = [entry for entry in place.search_path if entry]
 
     def found(name: "str") -> "Optional[Any]":
-        return (
-            BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name) or PathFinder.find_spec(name, path)
-        )
+        return BuiltinImporter.find_spec(name) or FrozenImporter.find_spec(name) or PathFinder.find_spec(name, path)
 
     return [name for name in OPTIONAL_MODULES if name in known and found(name) is None]

@@ -60,9 +60,7 @@ def pure(version: "Tuple[int, ...]") -> "List[str]":
     return ["py3%d-none" % version[1], "py3-none"] + older
 
 
-def platforms(
-    platform: "str", is_64bit: "bool", libc: "Optional[str]", libc_version: "Optional[str]"
-) -> "List[str]":
+def platforms(platform: "str", is_64bit: "bool", libc: "Optional[str]", libc_version: "Optional[str]") -> "List[str]":
     """Platform tags, best first. ``platform`` is ``sysconfig.get_platform()``: ``linux-x86_64``, ``win-amd64``,
     ``macosx-11.0-arm64``.
     """
@@ -97,9 +95,7 @@ def _macos(name: "str") -> "List[str]":
 
     running = re.match(r"(\d+)\.(\d+)", platform.mac_ver()[0] or "")
     parts = name.split("_", 3)
-    version = (
-        (int(running.group(1)), int(running.group(2))) if running else (int(parts[1]), int(parts[2]))
-    )
+    version = (int(running.group(1)), int(running.group(2))) if running else (int(parts[1]), int(parts[2]))
     return macos(version, platform.machine() or parts[3])
 
 
@@ -107,7 +103,7 @@ def macos(version: "Tuple[int, int]", machine: "str") -> "List[str]":
     """Platform tags of a macOS version and machine (``x86_64`` or ``arm64``)."""
     universal = {"x86_64": ["intel", "fat64", "fat3", "universal2", "universal"], "arm64": ["universal2"]}
     kinds = [machine] + universal.get(machine, [])
-    tags = []
+    tags = []  # type: List[str]
     if version[0] > 10:
         for major in range(version[0], 10, -1):
             tags.extend("macosx_%d_0_%s" % (major, kind) for kind in _for_macos(kinds, (major, 0)))
@@ -136,7 +132,7 @@ def _cpython_abi(version: "Tuple[int, ...]", free_threaded: "bool") -> "str":
 
 def _generic(version: "Tuple[int, ...]") -> "List[str]":
     """PyPy, GraalPy and others: the ABI as the suffix of extension modules states it."""
-    name = "%s%d%d" % ((_SHORT.get(sys.implementation.name, sys.implementation.name),) + version)
+    name = _SHORT.get(sys.implementation.name, sys.implementation.name) + "%d%d" % version
     suffix = sysconfig.get_config_var("EXT_SUFFIX") or ""
     parts = suffix.split(".")
     soabi = parts[1] if len(parts) == 3 else ""

@@ -17,10 +17,14 @@ ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--network", action="store_true", help="run the tests that install distributions from the package registry"
+        "--network",
+        action="store_true",
+        help="run the tests that install distributions from the package registry",
     )
     parser.addoption(
-        "--engine", action="store_true", help="run the tests that start a container engine (root, dockerd, debootstrap)"
+        "--engine",
+        action="store_true",
+        help="run the tests that start a container engine (root, dockerd, debootstrap)",
     )
     parser.addoption(
         "--no-unexplained-skips",
@@ -32,7 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """No setting of the person who runs the tests reaches what is measured."""
     for name in list(os.environ):
-        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {"NO_COLOR", "FORCE_COLOR"}:
+        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {
+            "NO_COLOR",
+            "FORCE_COLOR",
+        }:
             del os.environ[name]
 
 

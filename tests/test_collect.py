@@ -36,9 +36,7 @@ def program(folder: Path, text: str) -> str:
 
 
 @pytest.mark.interpreters
-@pytest.mark.parametrize(
-    "version", sorted(interpreters.supported()), ids=lambda version: f"{version[0]}.{version[1]}"
-)
+@pytest.mark.parametrize("version", sorted(interpreters.supported()), ids=lambda version: f"{version[0]}.{version[1]}")
 def test_every_section_is_measured_on_every_interpreter(version: tuple[int, int]) -> None:
     snapshot = measure(interpreters.supported()[version])
     assert snapshot.sections.keys() >= MEASURED
@@ -79,7 +77,10 @@ def test_python_2_is_refused_in_words(tmp_path: Path) -> None:
     [
         ("#!/bin/sh\nexit 0\n", "no answer from this interpreter, exit code 0"),
         ("#!/bin/sh\necho rubbish; exit 3\n", "exit code 3: rubbish"),
-        ("#!/bin/sh\nprintf '\\033[31mred\\a\\n' >&2; exit 1\n", "exit code 1: \N{REPLACEMENT CHARACTER}\\[31mred"),
+        (
+            "#!/bin/sh\nprintf '\\033[31mred\\a\\n' >&2; exit 1\n",
+            "exit code 1: \N{REPLACEMENT CHARACTER}\\[31mred",
+        ),
         ("#!/bin/sh\nkill -SEGV $$\n", "ended by SIGSEGV before it answered"),
         ("#!/bin/nowhere\n", "cannot be started: No such file or directory"),
         ("\x7fELF rubbish", "cannot be started: Exec format error"),
@@ -126,12 +127,12 @@ def test_an_interpreter_that_prints_without_end_is_cut_off(tmp_path: Path) -> No
 
 
 def test_noise_around_the_answer_is_ignored(tmp_path: Path) -> None:
-    text = f"#!/bin/sh\necho '{{\"schema_version\": 0}}'\n{sys.executable} \"$@\"\necho more\n"
+    text = f'#!/bin/sh\necho \'{{"schema_version": 0}}\'\n{sys.executable} "$@"\necho more\n'
     assert measure(program(tmp_path, text)).sections.keys() >= MEASURED
 
 
 def test_an_answer_given_twice_is_no_answer(tmp_path: Path) -> None:
-    text = f"#!/bin/sh\n{sys.executable} \"$@\" > {tmp_path}/out\ncat {tmp_path}/out {tmp_path}/out\n"
+    text = f'#!/bin/sh\n{sys.executable} "$@" > {tmp_path}/out\ncat {tmp_path}/out {tmp_path}/out\n'
     with pytest.raises(InputError, match="no answer"):
         measure(program(tmp_path, text))
 
@@ -142,7 +143,7 @@ def test_an_answer_that_is_no_snapshot_is_refused(tmp_path: Path) -> None:
     forger.write_text(
         "import re, sys\n"
         "cookies = re.search(r\"'cookies': \\('(\\w+)', '(\\w+)'\\)\", sys.stdin.read()).groups()\n"
-        "print(cookies[0] + '{\"schema_version\": 0, \"header\": {}, \"sections\": {}}' + cookies[1])\n"
+        'print(cookies[0] + \'{"schema_version": 0, "header": {}, "sections": {}}\' + cookies[1])\n'
     )
     with pytest.raises(InputError, match=r"not a valid snapshot: at header: .*required"):
         measure(program(tmp_path, f"#!/bin/sh\nexec {sys.executable} {forger}\n"))

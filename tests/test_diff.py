@@ -8,10 +8,11 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
+from driftcheck.probes.common import digest as digest_of
 from hypothesis import given
 
 from driftcheck.diff import Change, changes, own_distributions, unmeasured
-from driftcheck.snapshot import Section, Snapshot, digest_of
+from driftcheck.snapshot import Section, Snapshot
 
 HEADER = {"label": "test", "interpreter": {"path": "python", "reason": "test"}}
 
@@ -76,7 +77,11 @@ def test_lists_are_compared_entry_by_entry() -> None:
 
 def venv(prefix: str, **more: Any) -> Snapshot:
     return snapshot(
-        python={"prefix": prefix, "environment": {"kind": "venv"}, "search_path": [f"{prefix}/lib", "/usr/lib"]},
+        python={
+            "prefix": prefix,
+            "environment": {"kind": "venv"},
+            "search_path": [f"{prefix}/lib", "/usr/lib"],
+        },
         variables={"variables": {"PATH": {"value": f"{prefix}/bin:/usr/bin"}, "VIRTUAL_ENV": {"value": prefix}}},
         **more,
     )

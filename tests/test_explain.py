@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from driftcheck.probes.common import digest as digest_of
 
 from driftcheck import explain
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Impact, Subject
 from driftcheck.rules.base import Contradiction, Drift, at, lookup
-from driftcheck.snapshot import Section, Snapshot, digest_of
+from driftcheck.snapshot import Section, Snapshot
 
 
 def snapshot(facts: dict[str, Any] | None, status: str = "ok") -> Snapshot:
@@ -68,8 +69,10 @@ class Raises(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del target, baseline
+        yield from self._raise()
+
+    def _raise(self) -> Iterator[Finding]:
         raise RuntimeError("oops")
-        yield
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +98,10 @@ def test_what_the_baseline_has_too_is_told_apart_and_never_fails_a_run() -> None
 
 def test_evidence_shows_both_sides() -> None:
     (finding,) = explain.explain_pair(snapshot({"a": "fine"}), snapshot({"a": "broken"})).findings
-    assert [(entry.side, entry.value) for entry in finding.evidence] == [("target", "broken"), ("baseline", "fine")]
+    assert [(entry.side, entry.value) for entry in finding.evidence] == [
+        ("target", "broken"),
+        ("baseline", "fine"),
+    ]
 
 
 def test_each_change_is_folded_once_under_the_cause_that_explains_most() -> None:

@@ -100,7 +100,11 @@ def test_the_probe_file_shows_no_secret(tmp_path: Path, environ: dict[str, str])
     probe = tmp_path / "probe.py"
     assert driftcheck("probe", "-o", probe).code == 0
     process = subprocess.run(
-        [sys.executable, probe], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environ}, check=True
+        [sys.executable, probe],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", **environ},
+        check=True,
     )
     assert "leaky" in process.stdout
     assert "PLANTED" not in process.stdout + process.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driftcheck.probes.common import digest as digest_of
 from support.commands import driftcheck
 
 from driftcheck import snapshot
@@ -25,7 +26,12 @@ def document(**sections: dict[str, Any]) -> dict[str, Any]:
             "tool": {"name": "driftcheck", "version": "0"},
             "reference": "host",
             "channel": "subprocess",
-            "interpreter": {"path": "/usr/bin/python3", "version": "3.11.2", "reason": "test", "working_directory": "/"},
+            "interpreter": {
+                "path": "/usr/bin/python3",
+                "version": "3.11.2",
+                "reason": "test",
+                "working_directory": "/",
+            },
         },
         "sections": {
             name: {
@@ -34,7 +40,7 @@ def document(**sections: dict[str, Any]) -> dict[str, Any]:
                 "reason": None,
                 "problems": [],
                 "facts": facts,
-                "digest": snapshot.digest_of(facts),
+                "digest": digest_of(facts),
             }
             for name, facts in sections.items()
         },
@@ -53,7 +59,10 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "empty": (lambda: b"", "empty"),
     "no JSON": (lambda: b"hello", r"not JSON at line 1, column 1"),
     "no JSON, later": (lambda: b'{"a": 1,\n "b": oops}', r"not JSON at line 2, column 7"),
-    "truncated": (lambda: encoded(document(variables={"variables": {"A": {}}}))[:-30], "JSON that is cut off at line 1"),
+    "truncated": (
+        lambda: encoded(document(variables={"variables": {"A": {}}}))[:-30],
+        "JSON that is cut off at line 1",
+    ),
     "truncated in a string": (lambda: b'{"schema_version": "abc', "JSON that is cut off"),
     "no snapshot": (lambda: b'{"numpy": "2.1.0"}', "JSON, but not a snapshot"),
     "a list": (lambda: b"[1, 2]", "JSON, but not a snapshot"),
@@ -122,10 +131,8 @@ def test_a_digest_is_not_believed() -> None:
     given = document(variables={"variables": {"TZ": {"value": "UTC"}}})
     given["sections"]["variables"]["facts"]["variables"]["TZ"]["value"] = "CET"
     read = snapshot.parse(encoded(given), "given.json")
-    assert read.warnings == (
-        "given.json: section variables was changed after it was measured (its digest differs)",
-    )
-    assert read.sections["variables"].digest == snapshot.digest_of(read.facts("variables"))
+    assert read.warnings == ("given.json: section variables was changed after it was measured (its digest differs)",)
+    assert read.sections["variables"].digest == digest_of(read.facts("variables"))
 
 
 def test_secrets_in_a_file_are_hidden_when_it_is_read() -> None:

@@ -93,9 +93,7 @@ def measured(reference: str, options: Options) -> Snapshot:
     return snapshot
 
 
-def finish(
-    report: Report, format_: str, output: str, output_files: Sequence[tuple[str, str]], all_: bool
-) -> int:
+def finish(report: Report, format_: str, output: str, output_files: Sequence[tuple[str, str]], all_: bool) -> int:
     """Write a report everywhere it was asked for; the exit code."""
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 

@@ -80,9 +80,7 @@ def _page(rule: Rule) -> str:
 def _wrapped(text: str, indent: str = "") -> list[str]:
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
-        lines += textwrap.wrap(
-            paragraph, 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False
-        )
+        lines += textwrap.wrap(paragraph, 80, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
     return lines
 
 

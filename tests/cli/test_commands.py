@@ -106,7 +106,11 @@ def test_a_section_that_could_not_be_measured(taken: Path, tmp_path: Path) -> No
     assert "MemoryError" in result.out
     # It is no loss of the target when the baseline lacks it, and none at all when the platform has no such thing.
     assert driftcheck("diff", failed, taken).code == 0
-    absent = edited(taken, tmp_path / "absent.json", lambda value: value["sections"]["system"].update(status="absent", reason="no", facts={}))
+    absent = edited(
+        taken,
+        tmp_path / "absent.json",
+        lambda value: value["sections"]["system"].update(status="absent", reason="no", facts={}),
+    )
     assert driftcheck("diff", taken, absent).code == 0
 
     def both(value: dict[str, Any]) -> None:
@@ -148,7 +152,13 @@ def test_rule_lists_and_explains() -> None:
     for code in ("PKG001", "PY001", "CPU001", "SYS001", "ENV001"):
         assert code in listing.out
     page = driftcheck("rule", "pkg001").out
-    for heading in ("What it compares", "Why it breaks inference", "What you would see", "How to fix it", "Known limits"):
+    for heading in (
+        "What it compares",
+        "Why it breaks inference",
+        "What you would see",
+        "How to fix it",
+        "Known limits",
+    ):
         assert heading in page
     document = json.loads(driftcheck("rule", "PKG001", "--format", "json").out)
     assert document["name"] == "unmet-requirement"
@@ -169,7 +179,7 @@ def test_schema_lists_prints_and_refuses() -> None:
 def test_the_probe_file_makes_a_snapshot_like_any_other(taken: Path, tmp_path: Path) -> None:
     probe, output = tmp_path / "probe.py", tmp_path / "probed.json"
     assert driftcheck("probe", "-o", probe).code == 0
-    command = [sys.executable, probe, "-o", output, "--label", "a stranger"]
+    command = [sys.executable, str(probe), "-o", str(output), "--label", "a stranger"]
     subprocess.run(command, check=True, cwd=tmp_path, timeout=60)
     assert json.loads(output.read_text())["header"]["label"] == "a stranger"
     result = driftcheck("diff", taken, output, "--format", "json")

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driftcheck.probes import common, install_records, packages
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 from support.wheels import unpack, wheel
-
-from driftcheck.probes import common, install_records, packages
 
 
 def place(*search_path: Path | str, root: Path | str = "/") -> common.Place:
@@ -24,7 +23,8 @@ def place(*search_path: Path | str, root: Path | str = "/") -> common.Place:
 
 
 def measured(*search_path: Path | str) -> dict[str, Any]:
-    return packages.measure(place(*search_path))
+    facts: dict[str, Any] = packages.measure(place(*search_path))
+    return facts
 
 
 def test_it_lists_what_importlib_lists() -> None:
@@ -142,7 +142,11 @@ def test_an_earlier_location_wins_as_it_does_for_python(tmp_path: Path) -> None:
     assert [other["version"] for other in record["other_installs"]] == ["2.0"]
     environ = {"PYTHONPATH": os.pathsep.join([str(first), str(second)])}
     answer = subprocess.run(
-        [sys.executable, "-c", "import p; print(p.__version__)"], env=environ, capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import p; print(p.__version__)"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert answer.stdout.strip() == "1.0"
 
@@ -179,7 +183,9 @@ def test_eggs_of_old_setuptools_and_of_debian(tmp_path: Path) -> None:
     info = tmp_path / "old-1.0-py3.9.egg-info"
     info.mkdir()
     (info / "PKG-INFO").write_text("Name: old\nVersion: 1.0\n")
-    (info / "requires.txt").write_text("six>=1\n\n[fast]\nujson\n\n[fast:python_version<'4']\norjson\n\n[:os_name=='nt']\nx\n")
+    (info / "requires.txt").write_text(
+        "six>=1\n\n[fast]\nujson\n\n[fast:python_version<'4']\norjson\n\n[:os_name=='nt']\nx\n"
+    )
     (info / "top_level.txt").write_text("old\nold_extra\n")
     (tmp_path / "flat-2.0.egg-info").write_text("Metadata-Version: 1.1\nName: flat\nVersion: 2.0\n\nDescription: x\n")
     facts = measured(tmp_path)["distributions"]
@@ -209,7 +215,10 @@ def broken(folder: Path, **files: str | bytes) -> common.Place:
         ({"METADATA": ""}, "no Name or no Version"),
         ({"METADATA": b"\xff\xfe\0\0"}, "no Name or no Version"),
         ({"METADATA": "Name: broken\n"}, "no Name or no Version"),
-        ({"METADATA": "Name: broken\nVersion: 1\n", "RECORD": "just a word\n"}, "a line that is not 'path,hash,size'"),
+        (
+            {"METADATA": "Name: broken\nVersion: 1\n", "RECORD": "just a word\n"},
+            "a line that is not 'path,hash,size'",
+        ),
         ({"METADATA": "Name: broken\nVersion: 1\n", "direct_url.json": "{"}, "not a direct_url.json"),
         ({"METADATA": "Name: broken\nVersion: 1\n", "direct_url.json": "[" * 9999}, "not a direct_url.json"),
     ],
@@ -230,13 +239,16 @@ def test_what_an_interrupted_install_left_is_a_problem(tmp_path: Path) -> None:
     here = place(tmp_path)
     assert packages.measure(here)["distributions"] == {}
     assert here.problems == [
-        {"where": f"{tmp_path}/~umpy-1.0.dist-info", "reason": "left behind by an interrupted install; installers ignore it"}
+        {
+            "where": f"{tmp_path}/~umpy-1.0.dist-info",
+            "reason": "left behind by an interrupted install; installers ignore it",
+        }
     ]
 
 
 @given(st.binary(max_size=300))
 def test_a_record_of_any_bytes_does_no_harm(data: bytes) -> None:
-    class Bytes(common.Place):
+    class Bytes(common.Place):  # type: ignore[misc]
         def read_text(self, name: str, limit: int = 0) -> str | None:
             del name, limit
             return data.decode("utf-8", "replace")
@@ -260,7 +272,11 @@ def test_paths_of_a_record_do_not_leave_an_unpacked_root(tmp_path: Path) -> None
 
 def test_conda_records(tmp_path: Path) -> None:
     (tmp_path / "conda-meta").mkdir()
-    record = {"build": "h1_0", "channel": "https://conda.anaconda.org/conda-forge/linux-64", "name": "libblas"}
+    record = {
+        "build": "h1_0",
+        "channel": "https://conda.anaconda.org/conda-forge/linux-64",
+        "name": "libblas",
+    }
     (tmp_path / "conda-meta/libblas-3.9.0-h1_0.json").write_text(json.dumps(record))
     (tmp_path / "conda-meta/history").write_text("")
     here = common.Place(environ={}, search_path=[], options={"prefix": str(tmp_path)})

@@ -9,7 +9,6 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
-
 from driftcheck.probes import common, python
 
 
@@ -56,7 +55,11 @@ def test_modules_that_hide_the_standard_library(tmp_path: Path) -> None:
     # What Python does with it:
     code = "import random, queue; print(random.__file__); print(queue.__file__)"
     answer = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(first)}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(first)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert answer.stdout.splitlines() == [f"{first}/random.py", f"{first}/queue/__init__.py"]
 

@@ -7,9 +7,8 @@ import sysconfig
 from unittest import mock
 
 import pytest
-from packaging import tags
-
 from driftcheck.probes import wheel_tags
+from packaging import tags
 
 
 def expanded(compact: dict[str, list[str]]) -> set[str]:
@@ -30,7 +29,12 @@ def test_this_interpreter_accepts_what_packaging_says() -> None:
 
 @pytest.mark.parametrize(
     ("version", "abi", "free_threaded"),
-    [((3, 11), "cp311", False), ((3, 13), "cp313t", True), ((3, 12), "cp312d", False), ((3, 9), "cp39", False)],
+    [
+        ((3, 11), "cp311", False),
+        ((3, 13), "cp313t", True),
+        ((3, 12), "cp312d", False),
+        ((3, 9), "cp39", False),
+    ],
 )
 def test_cpython(version: tuple[int, int], abi: str, free_threaded: bool) -> None:
     ours = set(wheel_tags.cpython(version, abi, free_threaded)) | set(wheel_tags.pure(version))
@@ -62,7 +66,12 @@ def test_windows(platform: str) -> None:
 
 def test_musl() -> None:
     found = wheel_tags.platforms("linux-aarch64", True, "musl", "1.2.4")
-    assert found == ["musllinux_1_2_aarch64", "musllinux_1_1_aarch64", "musllinux_1_0_aarch64", "linux_aarch64"]
+    assert found == [
+        "musllinux_1_2_aarch64",
+        "musllinux_1_1_aarch64",
+        "musllinux_1_0_aarch64",
+        "linux_aarch64",
+    ]
 
 
 def test_a_32_bit_interpreter_on_a_64_bit_kernel() -> None:
@@ -85,5 +94,8 @@ def test_the_libc_of_this_process() -> None:
 
 
 def test_confstr_may_say_more_than_the_version() -> None:
-    with mock.patch("os.confstr", lambda _: "glibc 2.35-ubuntu", create=True), mock.patch("sys.platform", "linux"):
+    with (
+        mock.patch("os.confstr", return_value="glibc 2.35-ubuntu", create=True),
+        mock.patch("sys.platform", "linux"),
+    ):
         assert wheel_tags.libc_of_process() == ("glibc", "2.35-ubuntu")
