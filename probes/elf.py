@@ -63,11 +63,15 @@ _U32 = "I" if array("I").itemsize == 4 else "L"
 
 
 class ElfError(Exception):
-    """The file begins like an ELF file (or could not be opened) and cannot be read; ``reason`` says why."""
+    """The file begins like an ELF file (or could not be opened) and cannot be read; ``reason`` says why.
 
-    def __init__(self, reason: "str") -> "None":
+    ``opened`` is False where the operating system refused it, and ``reason`` is in its words.
+    """
+
+    def __init__(self, reason: "str", opened: "bool" = True) -> "None":
         Exception.__init__(self, reason)
         self.reason = reason
+        self.opened = opened
 
 
 class Elf:
@@ -130,11 +134,9 @@ class _File:
 
     def __init__(self, path: "str") -> "None":
         try:
-            self.handle = os.open(
-                path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-            )
+            self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         except (OSError, ValueError) as error:
-            raise ElfError(getattr(error, "strerror", None) or str(error)) from None
+            raise ElfError(getattr(error, "strerror", None) or str(error), opened=False) from None
         try:
             status = os.fstat(self.handle)
         except OSError as error:
@@ -218,13 +220,9 @@ def _headers(file: "_File", elf: "Elf", head: "bytes") -> "None":
     end = 0
     for position in range(0, length, entry):
         if wide:
-            kind, flags, start, address, _, stored, memory, _ = struct.unpack_from(
-                order + "IIQQQQQQ", table, position
-            )
+            kind, flags, start, address, _, stored, memory, _ = struct.unpack_from(order + "IIQQQQQQ", table, position)
         else:
-            kind, start, address, _, stored, memory, flags, _ = struct.unpack_from(
-                order + "IIIIIIII", table, position
-            )
+            kind, start, address, _, stored, memory, flags, _ = struct.unpack_from(order + "IIIIIIII", table, position)
         if kind == _PT_LOAD:
             elf._loads.append((address, start, stored))
             end = max(end, start + stored)
@@ -467,11 +465,7 @@ def needs(elf: "Elf", definition: "Optional[bytes]" = None) -> "Symbols":
                 start = names[index]
                 (weak if words[index] & 0xF0 == 0x20 else strong).append(strings[start : find(b"\0", start)])
         else:
-            suffixes = {
-                number: b"@" + bound[0]
-                for number, bound in elf._version_names.items()
-                if bound[1] is not None
-            }
+            suffixes = {number: b"@" + bound[0] for number, bound in elf._version_names.items() if bound[1] is not None}
             suffix_of = suffixes.get
             for index in table.undefined():
                 start = names[index]
@@ -541,9 +535,7 @@ def among(elf: "Elf", names: "AbstractSet[bytes]") -> "Set[bytes]":
         form = struct.Struct(order + ("IBBH" if elf.bits == 64 else "I8xBBH"))
         entry = 24 if elf.bits == 64 else 16
         chain = hashes.chain(count)
-        symbols = file.at(
-            _offset(elf, elf._dynamic[_DT_SYMTAB], "symbol table"), count * entry, "symbol table"
-        )
+        symbols = file.at(_offset(elf, elf._dynamic[_DT_SYMTAB], "symbol table"), count * entry, "symbol table")
         size = elf._dynamic.get(_DT_STRSZ, 0)
         if size > STRINGS_LIMIT:
             raise ElfError("string table of %d bytes" % size)
@@ -557,9 +549,7 @@ def among(elf: "Elf", names: "AbstractSet[bytes]") -> "Set[bytes]":
         for name in names:
             # h = h * 33 + byte, beginning with 5381, written out as one sum.
             length = len(name)
-            value = (
-                sum(map(operator.mul, name, powers[longest - length + 1 :])) + 5381 * powers[longest - length]
-            )
+            value = sum(map(operator.mul, name, powers[longest - length + 1 :])) + 5381 * powers[longest - length]
             value &= 0xFFFFFFFF
             index = heads[value % buckets]
             while first <= index < count:
@@ -627,9 +617,7 @@ def _relocations(elf: "Elf") -> "List[Tuple[int, int, bool]]":
     if _DT_REL in known:
         tables.append((known[_DT_REL], known.get(_DT_RELSZ, 0), False))
     if _DT_JMPREL in known:
-        tables.append(
-            (known[_DT_JMPREL], known.get(_DT_PLTRELSZ, 0), known.get(_DT_PLTREL, _DT_RELA) == _DT_RELA)
-        )
+        tables.append((known[_DT_JMPREL], known.get(_DT_PLTRELSZ, 0), known.get(_DT_PLTREL, _DT_RELA) == _DT_RELA))
     return tables
 
 
@@ -810,9 +798,7 @@ def _symbol_count_from_sections(file: "_File", elf: "Elf") -> "int":
         for position in range(0, len(table), entry):
             kind = struct.unpack_from(order + "I", table, position + 4)[0]
             if kind == 11:  # SHT_DYNSYM
-                size = struct.unpack_from(
-                    order + ("Q" if wide else "I"), table, position + (32 if wide else 20)
-                )[0]
+                size = struct.unpack_from(order + ("Q" if wide else "I"), table, position + (32 if wide else 20))[0]
                 return int(size) // (24 if wide else 16)
     gap = elf._dynamic.get(_DT_STRTAB, 0) - elf._dynamic.get(_DT_SYMTAB, 0)
     entry = 24 if wide else 16

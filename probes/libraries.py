@@ -51,10 +51,14 @@ _NUMPY_TEXTS = [_NUMPY_1, _NUMPY_2, _NUMPY_RAISES]
 # Two of one kind in one process compete: for threads (OpenMP), for the meaning of a call (BLAS).
 _RUNTIMES = {
     "openmp": re.compile(r"^lib(?:gomp|iomp5|omp)(?:[-.]|$)"),
-    "blas": re.compile(
-        r"^lib(?:(?:scipy_)?openblas|mkl_(?:rt|core)|blis|flexiblas|armpl|[ts]?atlas|cblas|blas)"
-    ),
+    "blas": re.compile(r"^lib(?:(?:scipy_)?openblas|mkl_(?:rt|core)|blis|flexiblas|armpl|[ts]?atlas|cblas|blas)"),
 }
+
+# A file that was cut is mapped beyond its end, and the first touch there kills the process (SIGBUS, mmap(2)).
+_CRASH = "Bus error"
+
+# Files that are looked at by their own name (modules) or not at all.
+_ASIDE = ("module", "foreign", "shadowed")
 
 _TAGGED = re.compile(
     r"^(?P<stem>.+?)"
@@ -200,10 +204,8 @@ class _Symbols:
         for library in scope:
             if not keys:
                 break
-            if self._is_large(library):
-                keys = keys - self._among(library, keys)
-            else:
-                keys = keys - self.offers(library).offers
+            large = self._is_large(library)
+            keys = keys - (self._among(library, keys) if large else self.offers(library).offers)
         return keys
 
     def _is_large(self, library: "Library") -> "bool":
@@ -242,9 +244,7 @@ class _Measurement:
         self.place = place
         self.executable = interpreter_of(place)
         if self.executable is None:
-            place.problem(
-                "interpreter", "nothing says where it is; its own libraries and symbols are unknown"
-            )
+            place.problem("interpreter", "nothing says where it is; its own libraries and symbols are unknown")
         self.loader = loader.Loader(place, self.executable)
         self.start = self.loader.start()
         self.environment = library_files.find(place)
@@ -306,6 +306,9 @@ class _Measurement:
             self.libraries[file.key] = library
             self.keys[loader.tidy(file.path)] = file.key
             self.owners.setdefault(library.identity, file.owner)
+            if file.shadowed:
+                self.roles[file.key] = "shadowed"
+                continue
             module, own = extension_name(file.relative.rsplit("/", 1)[-1], self.tag)
             self.roles[file.key] = "unused" if module is None or own else "foreign"
             if library.elf is None:
@@ -394,9 +397,7 @@ class _Measurement:
             for how in ("linked", "preload"):
                 for owner in around:
                     library = (
-                        self._lender(owner, need, around)
-                        if how == "preload"
-                        else self.linked.get(owner, {}).get(need)
+                        self._lender(owner, need, around) if how == "preload" else self.linked.get(owner, {}).get(need)
                     )
                     if library is not None and library.elf is not None:
                         lent[need] = {"distribution": owner, "how": how, "file": self.name(library.path)}
@@ -423,11 +424,7 @@ class _Measurement:
             self._by_name = {}
             for file in self.environment.files:
                 library = self.libraries.get(file.key)
-                if (
-                    library is not None
-                    and library.elf is not None
-                    and self.roles[file.key] not in ("module", "foreign")
-                ):
+                if library is not None and library.elf is not None and self.roles[file.key] not in _ASIDE:
                     table = self._by_name.setdefault(file.owner or "", {})
                     for name in (library.elf.soname, file.relative.rsplit("/", 1)[-1]):
                         if name:
@@ -454,7 +451,7 @@ class _Measurement:
         """Libraries that no module reaches: bundled all the same, plugins, or of no use."""
         for file in self.environment.files:
             library = self.libraries.get(file.key)
-            if library is None or self.roles[file.key] in ("module", "foreign"):
+            if library is None or self.roles[file.key] in _ASIDE:
                 continue
             if library.identity in self.reached or library.identity in self.start.files:
                 self._set_role(file, "bundled")
@@ -472,7 +469,8 @@ class _Measurement:
                 self.record(file)["lent"] = lent
             if failed:
                 self.record(file)["missing"] = self._failures(failed)
-                self._first(file, self._in_words(*failed[0]), "library")
+                text = self._in_words(*failed[0])
+                self._first(file, text, "crash" if text == _CRASH else "library")
 
     def _set_role(self, file: "File", role: "str") -> "None":
         self.roles[file.key] = role
@@ -485,11 +483,7 @@ class _Measurement:
             name = self.name(need) if "/" in need else need
             if name not in missing:
                 # The interpreter at the start of every chain says nothing.
-                chain = [
-                    self.name(step.answer.name)
-                    for step in who.chain()
-                    if step.library is not self.loader.program
-                ]
+                chain = [self.name(step.answer.name) for step in who.chain() if step.library is not self.loader.program]
                 missing[name] = {"error": answer.error, "chain": chain}
                 if "/" in answer.name and answer.name != need:
                     missing[name]["file"] = self.name(answer.name)
@@ -531,6 +525,8 @@ class _Measurement:
         self.record(file).setdefault("first_failure", {"kind": kind, "text": text})
 
     def _in_words(self, who: "Mapped", need: "str", answer: "Answer") -> "str":
+        if "beyond the end of the file" in (answer.error or ""):
+            return _CRASH
         if self.loader.libc == "musl":
             # ldso/dynlink.c, load_deps; what it cannot map is ENOEXEC to it.
             reason = "No such file or directory" if answer.error == loader.MISSING else "Exec format error"
@@ -559,9 +555,7 @@ class _Measurement:
         self, file: "File", mapped: "Mapped", provider: "Mapped", soname: "str", version: "str"
     ) -> "None":
         lacking = self.record(file).setdefault("missing_versions", {}).setdefault(soname, {})
-        chain = [
-            self.name(step.answer.name) for step in mapped.chain() if step.library is not self.loader.program
-        ]
+        chain = [self.name(step.answer.name) for step in mapped.chain() if step.library is not self.loader.program]
         lacking.setdefault(version, {"provider": self.name(provider.answer.name), "chain": chain})
         text = "%s: version `%s' not found (required by %s)"
         self._first(file, text % (provider.answer.name, version, mapped.answer.name), "version")
@@ -669,7 +663,13 @@ class _Measurement:
         """A library of the environment that defines it, out of the scope in which it is needed."""
         for file in self.environment.files:
             library = self.libraries.get(file.key)
-            if library is None or library is but or library.elf is None or not self.loader.suits(library):
+            if (
+                library is None
+                or file.shadowed
+                or library is but
+                or library.elf is None
+                or not self.loader.suits(library)
+            ):
                 continue
             offered = self.symbols.offers(library)
             if key in offered.offers or key.split(b"@", 1)[0] in offered.base:
@@ -684,9 +684,7 @@ class _Measurement:
             if self.roles.get(file.key) != "module" or library is None or library.elf is None:
                 continue
             # Whoever takes NumPy's table of functions opens the capsule that holds it.
-            if file.owner == "numpy" or b"PyCapsule_GetPointer" not in self.symbols.needs.get(
-                library.identity, ()
-            ):
+            if file.owner == "numpy" or b"PyCapsule_GetPointer" not in self.symbols.needs.get(library.identity, ()):
                 continue
             try:
                 found = elf.find_in_constants(library.elf, _NUMPY_TEXTS)
@@ -707,9 +705,7 @@ class _Measurement:
                 name = mapped.answer.name.rsplit("/", 1)[-1]
                 for kind, pattern in _RUNTIMES.items():
                     if pattern.match(name):
-                        users = found[kind].setdefault(self.name(mapped.answer.name), {"used_by": {}})[
-                            "used_by"
-                        ]
+                        users = found[kind].setdefault(self.name(mapped.answer.name), {"used_by": {}})["used_by"]
                         users[file.owner or ""] = True
         return found
 
@@ -737,7 +733,7 @@ class _Answers:
         versions = {}  # type: Dict[Tuple[str, str], Set[str]]
         for file in measurement.environment.files:
             role = measurement.roles.get(file.key)
-            if role is None or role == "foreign":
+            if role in (None, "foreign", "shadowed"):
                 continue
             record = self._of(file.owner)
             record["modules" if role == "module" else "libraries"] += 1

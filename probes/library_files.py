@@ -31,23 +31,23 @@ _SHARED = re.compile(r"\.so(?:\.\d[\w.]*)?$")
 _SKIPPED = frozenset(
     ["__pycache__", ".git", ".hg", ".svn", ".tox", ".nox", ".venv", "node_modules", ".mypy_cache", ".cache"]
 )
-_REQUIRES = re.compile(
-    rb"^Requires-Dist:[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)([^\n]*)", re.MULTILINE | re.IGNORECASE
-)
+_REQUIRES = re.compile(rb"^Requires-Dist:[ \t]*([A-Za-z0-9][A-Za-z0-9._-]*)([^\n]*)", re.MULTILINE | re.IGNORECASE)
 
 
 class File:
     """One shared library. ``path`` inside the root; ``key`` how facts name it: relative to its entry of the
-    search path, absolute where an earlier entry has the same relative name; ``owner`` a distribution's key.
+    search path, absolute where an earlier entry has the same relative name (then it is ``shadowed``: nothing
+    imports it); ``owner`` a distribution's key.
     """
 
-    __slots__ = ("entry", "key", "owner", "path", "relative")
+    __slots__ = ("entry", "key", "owner", "path", "relative", "shadowed")
 
     def __init__(self, entry: "str", relative: "str") -> "None":
         self.entry = entry
         self.relative = relative
         self.path = entry.rstrip("/") + "/" + relative
         self.key = relative
+        self.shadowed = False
         self.owner = None  # type: Optional[str]
 
 
@@ -101,6 +101,8 @@ def find(place: "Place") -> "Environment":
         owners, by_top_level = _owners(place, environment, entry, metadata, bool(files))
         for file in sorted(files, key=lambda one: one.relative):
             file.owner = owners.get(file.relative) or _guess(file, by_top_level)
+            first = environment.distributions.get(file.owner or "")
+            file.shadowed = file.key in seen_keys or (first is not None and first.entry != entry)
             if file.key in seen_keys:
                 file.key = file.path
             seen_keys.add(file.key)
@@ -234,10 +236,9 @@ def _recorded(record: "bytes") -> "Iterator[str]":
         start = record.rfind(b"\n", 0, position) + 1
         end = record.find(b"\n", position)
         line = record[start : end if end >= 0 else len(record)]
+        name = line.split(b",", 1)[0]
         if line[:1] == b'"':
             name = line[1:].split(b'",', 1)[0].replace(b'""', b'"')
-        else:
-            name = line.split(b",", 1)[0]
         text = name.decode("utf-8", "surrogateescape")
         if _SHARED.search(text):
             yield text

@@ -32,7 +32,8 @@ CACHE = "/etc/ld.so.cache"
 PRELOAD_FILE = "/etc/ld.so.preload"
 CACHE_LIMIT = 16 << 20
 
-MISSING = "cannot open shared object file: No such file or directory"
+_CANNOT_OPEN = "cannot open shared object file: "
+MISSING = _CANNOT_OPEN + "No such file or directory"
 
 # One walk never maps more than this; real ones stay below 200.
 WALK_LIMIT = 5000
@@ -209,7 +210,7 @@ class Loader:
                         # A text shorter than an ELF header is "too short" to the loader, whatever it holds.
                         found.error = "file too short" if status.st_size < 64 else "invalid ELF header"
                 except elf.ElfError as error:
-                    found.error = error.reason
+                    found.error = error.reason if error.opened else _CANNOT_OPEN + error.reason
         self._by_path[path] = found
         return found
 
@@ -246,9 +247,7 @@ class Loader:
             def value(match: "re.Match[str]") -> "str":
                 return values.get(match.group(1) or match.group(2), match.group(0))
 
-            text = re.sub(
-                r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))", value, text
-            )
+            text = re.sub(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))", value, text)
             if "$" in text and self.libc == "musl":
                 return None
         if text.startswith("/"):
@@ -338,6 +337,8 @@ class Loader:
             if found is None:
                 continue
             path, library, hwcaps = found
+            if library.error is not None and library.error.startswith(_CANNOT_OPEN):
+                continue  # what it may not open it passes over (open_path)
             if library.error is not None and library.elf is None:
                 return Answer(path, None, None, None, library.error)
             if not self.suits(library):
@@ -398,9 +399,7 @@ class Loader:
         path = directory.rstrip("/") + "/" + name
         library = self.library(path)
         levels = self._hwcaps(directory)
-        variants = [
-            level for level in levels if self.library("%s/glibc-hwcaps/%s/%s" % (directory, level, name))
-        ]
+        variants = [level for level in levels if self.library("%s/glibc-hwcaps/%s/%s" % (directory, level, name))]
         if library is None and variants:
             path = "%s/glibc-hwcaps/%s/%s" % (directory, variants[0], name)
             library = self.library(path)
@@ -518,9 +517,7 @@ class Loader:
                     walk.names.setdefault(known, mapped)
         return mapped
 
-    def _follow(
-        self, walk: "Walk", else_where: "Optional[Callable[[str], Optional[Answer]]]" = None
-    ) -> "None":
+    def _follow(self, walk: "Walk", else_where: "Optional[Callable[[str], Optional[Answer]]]" = None) -> "None":
         position = 0
         while position < len(walk.mapped):
             mapped = walk.mapped[position]
@@ -547,12 +544,7 @@ class Loader:
                 mapped.edges.append((need, answer))
 
     def _loaded(self, walk: "Walk", need: "str") -> "Optional[Mapped]":
-        if (
-            self.libc == "musl"
-            and need.startswith("lib")
-            and need[3:].startswith(_MUSL_OWN)
-            and self.interpreter
-        ):
+        if self.libc == "musl" and need.startswith("lib") and need[3:].startswith(_MUSL_OWN) and self.interpreter:
             own = walk.names.get(os.path.basename(self.interpreter))
             if own is not None:
                 return own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,7 @@ import jsonschema
 import pytest
 from driftcheck.probes import common, libraries, library_files
 
-_spec = importlib.util.spec_from_file_location(
-    "assemble", Path(__file__).parent / "elf_fixtures" / "assemble.py"
-)
+_spec = importlib.util.spec_from_file_location("assemble", Path(__file__).parent / "elf_fixtures" / "assemble.py")
 assert _spec is not None
 assert _spec.loader is not None
 assembler = importlib.util.module_from_spec(_spec)
@@ -85,9 +84,7 @@ def dlopen(*paths: Path, **environ: str) -> str | None:
         "except OSError as failure:\n    print(failure, end='')\n"
     )
     arguments = [sys.executable, "-I", "-c", code, *map(str, paths)]
-    answer = subprocess.run(
-        arguments, env={**os.environ, **environ}, check=True, capture_output=True, text=True
-    )
+    answer = subprocess.run(arguments, env={**os.environ, **environ}, check=True, capture_output=True, text=True)
     return answer.stdout or None
 
 
@@ -123,9 +120,7 @@ def test_a_healthy_environment_has_nothing_to_say(site: Site) -> None:
 @live
 def test_two_measurements_are_equal(site: Site) -> None:
     for number in range(5):
-        site.module(
-            f"p{number}/_core", needed=("libnone.so.1", "libc.so.6"), needs=(("gone", "", "", False),)
-        )
+        site.module(f"p{number}/_core", needed=("libnone.so.1", "libc.so.6"), needs=(("gone", "", "", False),))
     assert common.canonical(site.measure()) == common.canonical(site.measure())
 
 
@@ -152,9 +147,7 @@ def test_a_need_that_is_missing_two_libraries_down(site: Site) -> None:
 
 @live
 def test_a_version_that_the_answer_does_not_offer(site: Site) -> None:
-    path = site.module(
-        "m", needed=("libv.so.1",), runpath="$ORIGIN/lib", needs=(("call", "V_2", "libv.so.1", False),)
-    )
+    path = site.module("m", needed=("libv.so.1",), runpath="$ORIGIN/lib", needs=(("call", "V_2", "libv.so.1", False),))
     site.library("lib/libv.so.1", defines=(("call", "V_1"),))
     facts = site.measure()
     key = "m" + SUFFIX
@@ -167,11 +160,37 @@ def test_a_version_that_the_answer_does_not_offer(site: Site) -> None:
 
 
 @live
+def test_a_library_that_was_cut_kills_the_process(site: Site) -> None:
+    path = site.module("m", needed=("libcut.so.1",), runpath="$ORIGIN/lib")
+    whole = assembler.native(soname="libcut.so.1", constants=bytes(3 << 16))
+    site.write("lib/libcut.so.1", whole[: 1 << 16])
+    facts = site.measure()
+    assert facts["files"]["m" + SUFFIX]["first_failure"] == {"kind": "crash", "text": "Bus error"}
+    missing = facts["files"]["m" + SUFFIX]["missing"]["libcut.so.1"]
+    assert missing["file"] == "lib/libcut.so.1"
+    with pytest.raises(subprocess.CalledProcessError) as died:
+        dlopen(path)
+    assert died.value.returncode == -signal.SIGBUS
+
+
+@live
+@pytest.mark.skipif(not Path("/proc/self/root").exists(), reason="needs /proc")
+def test_a_live_environment_and_its_files_alone_read_the_same(site: Site) -> None:
+    site.module("a/_a", needed=("libx.so.1", "libc.so.6"), runpath="$ORIGIN/lib", needs=PYTHON_SYMBOLS)
+    site.library("a/lib/libx.so.1", needed=("libnone.so.1",))
+    site.distribution("a", "a/_a" + SUFFIX)
+    # Both with the whole path, so that the version of the interpreter can be told from it.
+    search_path = [entry for entry in sys.path if entry.startswith(sys.base_prefix)] + [str(site.path)]
+    now = libraries.measure(common.Place(search_path=search_path))
+    options = {"executable": os.path.realpath(sys.executable)}
+    root = common.Place("/proc/self/root", None, search_path, live=False, options=options)
+    assert libraries.measure(root) == now
+
+
+@live
 def test_a_glibc_that_is_too_old_for_a_library_below(site: Site) -> None:
     path = site.module("m", needed=("libnew.so.1",), runpath="$ORIGIN/lib")
-    site.library(
-        "lib/libnew.so.1", needed=("libc.so.6",), needs=(("memcpy", "GLIBC_9.99", "libc.so.6", False),)
-    )
+    site.library("lib/libnew.so.1", needed=("libc.so.6",), needs=(("memcpy", "GLIBC_9.99", "libc.so.6", False),))
     facts = site.measure()
     lacking = facts["files"]["m" + SUFFIX]["missing_versions"]["libc.so.6"]["GLIBC_9.99"]
     assert lacking["chain"] == ["m" + SUFFIX, "lib/libnew.so.1"]
@@ -250,9 +269,7 @@ def test_what_a_required_distribution_links_is_lent(site: Site) -> None:
         "distribution": "vision",
         "lent": {"libc10.so": {"distribution": "torch", "how": "linked", "file": "torch/lib/libc10.so"}},
     }
-    assert facts["distributions"]["vision"]["needs"]["libc10.so"]["answers"] == {
-        "torch/lib/libc10.so": "dependency"
-    }
+    assert facts["distributions"]["vision"]["needs"]["libc10.so"]["answers"] == {"torch/lib/libc10.so": "dependency"}
     assert facts["libraries"]["libc10.so"]["torch/lib/libc10.so"]["distribution"] == "torch"
     assert dlopen(lender, path) is None
     # Without the requirement nobody has loaded it.
@@ -425,11 +442,25 @@ def test_entries_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for entry in ("first", "second"):
         Site(tmp_path / entry).library("pkg/libx.so")
     Site(tmp_path / "first").library("second_level/liby.so")
-    place = common.Place(
-        search_path=[str(tmp_path / "first"), str(tmp_path / "second"), str(tmp_path / "first")]
-    )
+    place = common.Place(search_path=[str(tmp_path / "first"), str(tmp_path / "second"), str(tmp_path / "first")])
     keys = [file.key for file in library_files.find(place).files]
     assert keys == sorted(["pkg/libx.so", "second_level/liby.so", str(tmp_path / "second/pkg/libx.so")])
+
+
+@live
+def test_a_shadowed_copy_lends_nothing(tmp_path: Path) -> None:
+    for entry in ("first", "second"):
+        site = Site(tmp_path / entry)
+        site.module("pkg/_a", needed=("libx.so.1",), runpath="$ORIGIN/lib")
+        site.library("pkg/lib/libx.so.1")
+        site.library("pkg/lib/libonly.so.1")
+        site.distribution("pkg", "pkg/_a" + SUFFIX, "pkg/lib/libx.so.1", "pkg/lib/libonly.so.1")
+    (tmp_path / "first/pkg/lib/libx.so.1").unlink()
+    (tmp_path / "first/pkg/lib/libonly.so.1").unlink()
+    facts = libraries.measure(common.Place(search_path=[str(tmp_path / "first"), str(tmp_path / "second")]))
+    assert list(facts["files"]) == ["pkg/_a" + SUFFIX]
+    assert first(facts, "pkg/_a" + SUFFIX) == dlopen(tmp_path / "first/pkg" / ("_a" + SUFFIX))
+    assert facts["distributions"]["pkg"]["modules"] == 1
 
 
 def test_extras_come_after_plain_requirements(tmp_path: Path) -> None:
@@ -469,9 +500,7 @@ class Root:
 
 def test_an_unpacked_image_is_read_without_running_it(tmp_path: Path) -> None:
     root = Root(tmp_path, GLIBC)
-    root.file(
-        "/lib64/libc.so.6", soname="libc.so.6", defines=(("malloc", "GLIBC_2.2.5"), ("old", "GLIBC_2.31"))
-    )
+    root.file("/lib64/libc.so.6", soname="libc.so.6", defines=(("malloc", "GLIBC_2.2.5"), ("old", "GLIBC_2.31")))
     root.file(
         root.entry + "/pkg/_m.cpython-312-x86_64-linux-gnu.so", needed=("libc.so.6",),
         needs=(("strlcpy", "GLIBC_2.38", "libc.so.6", False), ("PyModule_Create2", "", "", False)),
@@ -489,9 +518,7 @@ def test_an_unpacked_image_is_read_without_running_it(tmp_path: Path) -> None:
     }  # fmt: skip
     key = "pkg/_m.cpython-312-x86_64-linux-gnu.so"
     assert list(facts["files"]) == [key]
-    assert first(facts, key) == (
-        f"/lib64/libc.so.6: version `GLIBC_2.38' not found (required by {root.entry}/{key})"
-    )
+    assert first(facts, key) == (f"/lib64/libc.so.6: version `GLIBC_2.38' not found (required by {root.entry}/{key})")
     assert facts["libraries"]["libc.so.6"]["/lib64/libc.so.6"]["offers"] == {"GLIBC": "2.31"}
     assert facts["distributions"][""]["needs"]["libc.so.6"]["versions"] == {"GLIBC": "2.38"}
 
@@ -531,9 +558,7 @@ def test_a_system_library_is_traced_to_its_package(tmp_path: Path) -> None:
 def test_without_an_interpreter_symbols_are_not_judged(tmp_path: Path) -> None:
     path = tmp_path / "site/m.abi3.so"
     path.parent.mkdir()
-    path.write_bytes(
-        assembler.assemble(needed=("libnone.so",), needs=PYTHON_SYMBOLS, defines=(("PyInit_m", ""),))
-    )
+    path.write_bytes(assembler.assemble(needed=("libnone.so",), needs=PYTHON_SYMBOLS, defines=(("PyInit_m", ""),)))
     place = common.Place(str(tmp_path), {}, ["/site"], live=False)
     facts = libraries.measure(place)
     assert [entry["where"] for entry in place.problems] == ["interpreter"]
