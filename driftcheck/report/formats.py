@@ -33,8 +33,8 @@ class RenderOptions:
 def terminal_options(stream: TextIO, environ: Mapping[str, str], *, all_: bool = False) -> RenderOptions:
     """How to render for a stream: as wide, as colourful and with the signs that it can show.
 
-    ``NO_COLOR`` (no-color.org) wins over ``FORCE_COLOR``, and both over what the stream is; ``COLUMNS`` over the
-    width of the terminal. What is no terminal has no width of its own.
+    ``NO_COLOR`` (no-color.org) wins over ``FORCE_COLOR``, and both over what the stream is; ``COLUMNS`` over
+    the width of the terminal. What is no terminal has no width of its own.
     """
     terminal = stream.isatty()
     forced = environ.get("FORCE_COLOR", "")

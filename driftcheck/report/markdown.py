@@ -209,9 +209,7 @@ def _target(page: _Page, report: Report, target: Target) -> None:
 def _environments(page: _Page, report: Report) -> None:
     """All of them beside each other; a row where they differ is marked."""
     baseline, names = phrases.names(report)
-    sides: list[tuple[str, str, Environment]] = (
-        [("baseline", baseline, report.baseline)] if report.baseline else []
-    )
+    sides: list[tuple[str, str, Environment]] = [("baseline", baseline, report.baseline)] if report.baseline else []
     word = "target" if report.baseline else "environment"
     sides += [(word, name, target.environment) for name, target in zip(names, report.targets, strict=True)]
     shown = page.some(sides, page.room.columns, "columns of the table of environments")
@@ -255,11 +253,7 @@ def _findings(page: _Page, target: Target) -> None:
             shown = rest[:more]
             word = phrases.IMPACT_WORDS[impact]
             heading = f"### {phrases.count(len(rest), 'finding')} in short: {word}"
-            page.add(
-                "\n".join(
-                    [heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]
-                )
-            )
+            page.add("\n".join([heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]))
             page.leave_out(len(rest), f"full accounts of findings ({word})")
     notes = of_impact[Impact.NOTE]
     if notes:
@@ -281,9 +275,7 @@ def _by_code(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _one_line(page: _Page, finding: Finding) -> str:
-    return (
-        f"- {code(finding.code, limit=12)} {markdown(finding.title, limit=page.room.title)}{_sure(finding)}"
-    )
+    return f"- {code(finding.code, limit=12)} {markdown(finding.title, limit=page.room.title)}{_sure(finding)}"
 
 
 def _sure(finding: Finding) -> str:
@@ -321,9 +313,7 @@ def _evidence(page: _Page, finding: Finding) -> str:
     sides = [side for side in ("baseline", "target") if any(side in values for _, values in shown)]
     table = [["evidence", *sides], ["---"] * (len(sides) + 1)]
     for path, values in shown:
-        cells = [
-            code(values[side], table=True, limit=page.room.value) if side in values else "" for side in sides
-        ]
+        cells = [code(values[side], table=True, limit=page.room.value) if side in values else "" for side in sides]
         table.append([code(path, table=True), *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in table)
 
@@ -381,8 +371,7 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
         title = f"**{markdown(group.title, limit=60)}**: {group.counts()}"
         items = page.some(group.items, page.room.drift, f"under {markdown(group.title, limit=60)}")
         blocks.append("\n".join([title, *_table(page, items)]))
-    number = phrases.count(phrases.remaining_count(groups), "change")
-    page.fold(f"Remaining drift: {number} that no finding explains", blocks)
+    page.fold(phrases.remaining_title(groups), blocks)
 
 
 def _table(page: _Page, items: Sequence[phrases.Item]) -> Iterator[str]:

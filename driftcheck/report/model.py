@@ -57,10 +57,7 @@ class Report:
 
     def failing(self) -> list[Finding]:
         return [
-            finding
-            for target in self.targets
-            for finding in target.explanation.findings
-            if finding.fails(self.fail_on)
+            finding for target in self.targets for finding in target.explanation.findings if finding.fails(self.fail_on)
         ]
 
     def incomplete(self) -> bool:
@@ -137,8 +134,7 @@ def _environment_document(environment: Environment) -> dict[str, Any]:
         "summary": environment.summary,
         "incomplete": environment.incomplete,
         "problems": [
-            {"section": section, "where": where, "reason": reason}
-            for section, where, reason in environment.problems
+            {"section": section, "where": where, "reason": reason} for section, where, reason in environment.problems
         ],
     }
 
@@ -171,12 +167,18 @@ def parse(data: bytes, where: str) -> Report:
     """
     value = parse_json(data, where)
     if not isinstance(value, dict) or value.get("kind") != "report":
-        raise InputError(
-            where, "JSON, but not a report", "Make one with: driftcheck diff ... --format json -o FILE"
-        )
+        raise InputError(where, "JSON, but not a report", "Make one with: driftcheck diff ... --format json -o FILE")
     check_version(value.get("schema_version"), SCHEMA_VERSION, where)
     validation.check("report", value, where)
     return _report(Redactor().document(value))
+
+
+def redacted(report: Report) -> Report:
+    """The report as it would be read back: what rules put together is redacted like the facts that they read.
+
+    A report that is rendered and saved goes through this once, so that the saved one renders to the same bytes.
+    """
+    return _report(Redactor().document(document(report)))
 
 
 def _report(value: dict[str, Any]) -> Report:
@@ -222,9 +224,7 @@ def _finding(value: dict[str, Any]) -> Finding:
         subject=Subject(value["subject"]["kind"], value["subject"]["name"]),
         explanation=value["explanation"],
         predicted_error=value["predicted_error"],
-        evidence=tuple(
-            Evidence(entry["side"], tuple(entry["path"]), entry["value"]) for entry in value["evidence"]
-        ),
+        evidence=tuple(Evidence(entry["side"], tuple(entry["path"]), entry["value"]) for entry in value["evidence"]),
         fix=tuple(Fix(entry["kind"], entry["text"]) for entry in value["fix"]),
         references=tuple(value["references"]),
         also_in_baseline=value["also_in_baseline"],

@@ -110,9 +110,7 @@ def count(number: int, word: str, plural: str = "") -> str:
 def names(report: Report) -> tuple[str, list[str]]:
     """What to call the baseline and each target: their labels, cleaned, told apart where they are equal."""
     baseline = line(report.baseline.label, LABEL_LIMIT).strip() or "(no label)" if report.baseline else ""
-    labels = [
-        line(target.environment.label, LABEL_LIMIT).strip() or "(no label)" for target in report.targets
-    ]
+    labels = [line(target.environment.label, LABEL_LIMIT).strip() or "(no label)" for target in report.targets]
     taken = {baseline}
     found = []
     for label in labels:
@@ -179,10 +177,7 @@ def not_compared(report: Report, target: Target) -> list[Unmeasured]:
     """What could not be compared, or for one environment alone what could not be measured, and why."""
     if report.baseline is not None:
         return list(target.explanation.unmeasured)
-    return [
-        Unmeasured(name, "target", "", reason)
-        for name, reason in sorted(target.environment.incomplete.items())
-    ]
+    return [Unmeasured(name, "target", "", reason) for name, reason in sorted(target.environment.incomplete.items())]
 
 
 def path_text(path: Sequence[str]) -> str:
@@ -259,15 +254,16 @@ def remaining(target: Target) -> list[Group]:
             groups.setdefault(title, {}).setdefault(name, []).append(change)
     return [
         Group(title, tuple(sorted((_item(name, found) for name, found in things.items()), key=_importance)))
-        for title, things in sorted(
-            groups.items(), key=lambda group: (_ORDER.get(group[0], len(_ORDER)), group[0])
-        )
+        for title, things in sorted(groups.items(), key=lambda group: (_ORDER.get(group[0], len(_ORDER)), group[0]))
     ]
 
 
-def remaining_count(groups: Iterable[Group]) -> int:
-    """Changed facts in all of them."""
-    return sum(len(item.changes) for group in groups for item in group.items)
+def remaining_title(groups: Sequence[Group]) -> str:
+    """What stands over them: how many things differ, and in how many facts."""
+    things = sum(len(group.items) for group in groups)
+    facts = sum(len(item.changes) for group in groups for item in group.items)
+    inside = f" ({facts:,} facts)" if facts != things else ""
+    return f"Remaining drift: {count(things, 'difference')}{inside} that no finding explains"
 
 
 def no_drift(report: Report, target: Target) -> str:
@@ -304,7 +300,9 @@ def _item(name: str, changes: list[Change]) -> Item:
     if leading is not None:
         kind = leading.kind if whole else "changed"
         before, after = value_text(leading.before, leading.path), value_text(leading.after, leading.path)
-        more = "" if whole or len(changes) == 1 else f"  (and {count(len(changes) - 1, 'other fact')})"
+        # That other facts go with another version says nothing.
+        alone = whole or len(changes) == 1 or leading.path[-1] == "version"
+        more = "" if alone else f"  (and {count(len(changes) - 1, 'other fact')})"
         detail = {"added": after, "removed": before}.get(kind, f"{_short(before)} -> {_short(after)}") + more
         return Item(
             name,

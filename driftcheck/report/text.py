@@ -183,9 +183,7 @@ def _head(page: _Page, report: Report, baseline: str, names: Sequence[str]) -> N
 def _interpreter(page: _Page, environment: Environment, room: int) -> str:
     """``Python 3.11.7 (cpython, venv)  .../.venv/bin/python``: the end of a path tells most."""
     interpreter = environment.header["interpreter"]
-    python = page.fitted(
-        "Python " + line(environment.summary.get("Python") or interpreter["version"], 40), room
-    )
+    python = page.fitted("Python " + line(environment.summary.get("Python") or interpreter["version"], 40), room)
     room -= cells(python) + 2
     path = line(interpreter["path"], 120)
     if cells(path) > room:
@@ -304,9 +302,7 @@ def _evidence(page: _Page, report: Report, finding: Finding) -> None:
     widths = [max(len(side), *(cells(values.get(side, "")) for _, values in shown)) for side in sides]
     first = max(len("Evidence") - 4, *(cells(path) for path, _ in shown))
     if 6 + first + sum(width + 2 for width in widths) <= page.width:
-        heads = (
-            [_pad(side, width) for side, width in zip(sides, widths, strict=True)] if report.baseline else []
-        )
+        heads = [_pad(side, width) for side, width in zip(sides, widths, strict=True)] if report.baseline else []
         page.add("  ", (_pad("Evidence", first + 4), "dim"), "  ", ("  ".join(heads), "dim"))
         for path, values in shown:
             cells_ = [_pad(values.get(side, ""), width) for side, width in zip(sides, widths, strict=True)]
@@ -349,9 +345,7 @@ def _explains(page: _Page, finding: Finding) -> None:
         shown = names if page.all else names[:_EXPLAINED]
         more = f", and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
         number = phrases.count(len(finding.folds), "change")
-        page.wrapped(
-            f"{number}: {', '.join(shown)}{more}", [("  ", ""), ("Explains", "dim"), (" ", "")], indent=6
-        )
+        page.wrapped(f"{number}: {', '.join(shown)}{more}", [("  ", ""), ("Explains", "dim"), (" ", "")], indent=6)
 
 
 def _known(page: _Page, target: Target) -> None:
@@ -392,9 +386,7 @@ def _not_judged(page: _Page, target: Target) -> None:
     if faults:
         page.heading("Rules that failed: a fault of driftcheck, please report it", "bold yellow")
         for entry in faults:
-            page.wrapped(
-                prose(entry.reason, 300), [("  ", ""), (line(entry.code, 12), "bold"), ("  ", "")], indent=6
-            )
+            page.wrapped(prose(entry.reason, 300), [("  ", ""), (line(entry.code, 12), "bold"), ("  ", "")], indent=6)
     if rest and page.all:
         page.heading(f"Rules not judged ({len(rest):,})")
         for entry in rest:
@@ -402,9 +394,7 @@ def _not_judged(page: _Page, target: Target) -> None:
             page.wrapped(prose(entry.reason, 300), start, indent=6)
     elif rest:
         page.gap()
-        page.wrapped(
-            f"{phrases.count(len(rest), 'rule')} could not be judged for lack of facts (--all lists them)."
-        )
+        page.wrapped(f"{phrases.count(len(rest), 'rule')} could not be judged for lack of facts (--all lists them).")
 
 
 def _environment(page: _Page, environment: Environment) -> None:
@@ -422,8 +412,7 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
     if not groups:
         page.heading(phrases.no_drift(report, target), "")
         return
-    number = phrases.remaining_count(groups)
-    page.heading(f"Remaining drift: {phrases.count(number, 'change')} that no finding explains")
+    page.heading(phrases.remaining_title(groups))
     hidden = False
     for group in groups:
         page.wrapped(group.counts(), [("  ", ""), (line(group.title, 60), "bold"), ("  ", "")], 4, "dim")
@@ -442,13 +431,19 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
 def _examples(page: _Page, items: Sequence[Item]) -> None:
     names = [page.fitted(line(item.name, 100), 40) for item in items]
     width = max((cells(name) for name in names if cells(name) <= 30), default=0)
+    befores = [line(item.before, 80) for item in items if item.kind == "changed" and item.before is not None]
+    column = max((cells(before) for before in befores if cells(before) <= 16), default=0)
     for name, item in zip(names, items, strict=True):
         start = f"    {_pad(name, width)}  "
-        detail = page.fitted(line(_detail(item), 300), max(page.width - cells(start), 20))
+        detail = page.fitted(line(_detail(item, column), 300), max(page.width - cells(start), 20))
         page.add(start, detail)
 
 
-def _detail(item: Item) -> str:
+def _detail(item: Item, column: int) -> str:
+    """How it differs; the arrows of a list stand below each other."""
+    if item.kind == "changed" and item.before is not None:
+        before, _, after = item.detail.partition(" -> ")
+        return f"{_pad(before, column)} -> {after}"
     side = {"added": "only in the target", "removed": "only in the baseline"}.get(item.kind)
     if side is None:
         return item.detail
@@ -459,9 +454,7 @@ def _facts(page: _Page, group: Group) -> None:
     for change in _changes(group.items):
         path = phrases.path_text(change.path)
         if change.kind == "changed":
-            before, after = (
-                line(phrases.value_text(v, change.path), 2000) for v in (change.before, change.after)
-            )
+            before, after = (line(phrases.value_text(v, change.path), 2000) for v in (change.before, change.after))
             page.wrapped(f"{path}  {before} -> {after}", [("    ", "")], indent=8)
         else:
             value = change.after if change.kind == "added" else change.before

@@ -103,9 +103,7 @@ def no_libgl() -> Finding:
         ),
         fix=(
             Fix("apt", "apt-get install -y --no-install-recommends libgl1"),
-            Fix(
-                "dockerfile", "RUN apt-get update && apt-get install -y libgl1 && rm -rf /var/lib/apt/lists/*"
-            ),
+            Fix("dockerfile", "RUN apt-get update && apt-get install -y libgl1 && rm -rf /var/lib/apt/lists/*"),
             Fix("advice", "Take opencv-python-headless if nothing draws windows; it does not need libGL."),
         ),
         references=(),
@@ -256,16 +254,12 @@ def diff_report() -> Report:
 
 
 def clean_report() -> Report:
-    target = Target(
-        environment("ci"), Explanation((), (Change(("python", "version"), "changed", "3.11.7", "3.11.9"),))
-    )
+    target = Target(environment("ci"), Explanation((), (Change(("python", "version"), "changed", "3.11.7", "3.11.9"),)))
     return Report(environment("laptop"), (target,), tool_version="0.0.1")
 
 
 def equal_report() -> Report:
-    return Report(
-        environment("laptop"), (Target(environment("laptop"), Explanation(())),), tool_version="0.0.1"
-    )
+    return Report(environment("laptop"), (Target(environment("laptop"), Explanation(())),), tool_version="0.0.1")
 
 
 def single_report() -> Report:

@@ -17,9 +17,7 @@ READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 # Texts in which signs that mean something somewhere are much more frequent than chance would have them.
 ODD = st.text(
     st.one_of(
-        st.sampled_from(
-            list("`|\\*_~[]()<>!#@&$:;-+=.\n\r\t \x1b\x00\x9b\u202e\u200b\u2028\ufeff\u0301\ud800")
-        ),
+        st.sampled_from(list("`|\\*_~[]()<>!#@&$:;-+=.\n\r\t \x1b\x00\x9b\u202e\u200b\u2028\ufeff\u0301\ud800")),
         st.characters(),
     )
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
 # Short texts of signs that no redaction looks for: redaction has tests of its own, and would not be undone.
 TEXT = st.text(st.sampled_from(list("abc 019.`|\\<>#*_\n\x1b\u202e\u00e9\u6771")), max_size=8)
 VALUE = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**9), 10**9)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
@@ -81,9 +78,7 @@ EXPLANATION = st.builds(
     st.lists(FINDING, max_size=4).map(tuple),
     st.lists(CHANGE, max_size=6).map(tuple),
     st.lists(
-        st.builds(
-            Unmeasured, TEXT, SIDE, st.sampled_from(["missing", "absent", "unavailable", "failed"]), TEXT
-        ),
+        st.builds(Unmeasured, TEXT, SIDE, st.sampled_from(["missing", "absent", "unavailable", "failed"]), TEXT),
         max_size=2,
     ).map(tuple),
     st.lists(st.builds(NotJudged, TEXT, TEXT, TEXT, st.booleans()), max_size=2).map(tuple),
@@ -95,16 +90,12 @@ REPORT = st.builds(
     st.none() | st.sampled_from(Impact),
     TEXT,
 )
-OPTIONS = st.builds(
-    RenderOptions, all=st.booleans(), width=st.none() | st.integers(1, 300), color=st.booleans()
-)
+OPTIONS = st.builds(RenderOptions, all=st.booleans(), width=st.none() | st.integers(1, 300), color=st.booleans())
 
 
 @settings(deadline=None, max_examples=50)
 @given(REPORT, OPTIONS)
-def test_a_saved_report_is_the_same_and_renders_to_the_same_bytes(
-    report: Report, options: RenderOptions
-) -> None:
+def test_a_saved_report_is_the_same_and_renders_to_the_same_bytes(report: Report, options: RenderOptions) -> None:
     saved = report.text()
     again = model.parse(saved.encode(), "report.json")
     assert again == report
@@ -178,6 +169,37 @@ def test_a_newer_report_is_refused_in_words(samples: dict[str, Callable[[], Repo
 def test_what_is_no_report_is_refused() -> None:
     with pytest.raises(InputError, match="not a report"):
         model.parse(b'{"kind": "snapshot"}', "r.json")
+
+
+SECRETS = st.sampled_from([
+    "token=abcdef123456", "https://me:secret@host.example/x", "/home/someone/venv/bin/python", "hf_" + "a1B2" * 8,
+    "--password hunter22", "ok",
+])  # fmt: skip
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(SECRETS, min_size=5, max_size=5))
+def test_what_is_redacted_before_it_is_saved_is_read_back_the_same(texts: list[str]) -> None:
+    title, explanation, error, command, value = texts
+    evidence = (Evidence("target", ("variables", "variables", title), {"value": value}),)
+    found = Finding("ENV001", "a-name", Impact.BREAKS, Confidence.LIKELY, title, Subject("variable", title),
+                    explanation, error, evidence, (Fix("pip", command),))  # fmt: skip
+    environment = Environment(
+        {
+            "label": title,
+            "created": "",
+            "tool": {"name": "driftcheck", "version": "1"},
+            "reference": command,
+            "channel": "",
+            "interpreter": {"path": value, "version": "", "reason": "", "working_directory": error},
+        },
+        {},
+    )
+    report = model.redacted(Report(None, (Target(environment, Explanation((found,))),)))
+    assert model.redacted(report) == report
+    assert model.parse(report.text().encode(), "r.json") == report
+    for name in FORMATS:
+        assert not re.search("abcdef123456|secret|someone|a1B2|hunter22", render(report, name, RenderOptions()))
 
 
 def test_secrets_in_a_saved_report_are_hidden_again(samples: dict[str, Callable[[], Report]]) -> None:

@@ -54,16 +54,12 @@ def test_what_breaks_and_what_to_type_are_on_the_first_screen(
 
 
 def test_worst_first(samples: dict[str, Callable[[], Report]]) -> None:
-    found = re.findall(
-        r"^(BREAKS|CHANGES RESULTS|SLOWS|Notes|Also|Remaining)", text(samples["diff"]()), re.MULTILINE
-    )
+    found = re.findall(r"^(BREAKS|CHANGES RESULTS|SLOWS|Notes|Also|Remaining)", text(samples["diff"]()), re.MULTILINE)
     assert found == ["BREAKS", "BREAKS", "CHANGES RESULTS", "SLOWS", "Notes", "Also", "Remaining"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-def test_only_what_is_copied_is_longer_than_a_line(
-    width: int, samples: dict[str, Callable[[], Report]]
-) -> None:
+def test_only_what_is_copied_is_longer_than_a_line(width: int, samples: dict[str, Callable[[], Report]]) -> None:
     report = samples["diff"]()
     for line in text(report, width=width).splitlines():
         quoted = line.startswith("      ") or " " not in line.strip()
@@ -94,9 +90,7 @@ def test_ascii_only_where_the_terminal_shows_no_more(samples: dict[str, Callable
     report = samples["clean"]()
     target = report.targets[0]
     header = {**target.environment.header, "label": "\u6771\u4eac \u2013 caf\u00e9"}
-    report = replace(
-        report, targets=(replace(target, environment=replace(target.environment, header=header)),)
-    )
+    report = replace(report, targets=(replace(target, environment=replace(target.environment, header=header)),))
     assert "\u6771\u4eac \u2013 caf\u00e9" in text(report)
     shown = text(report, unicode=False)
     assert shown.isascii()
@@ -134,16 +128,14 @@ def test_every_change_is_counted(samples: dict[str, Callable[[], Report]]) -> No
     explanation = report.targets[0].explanation
     explained = sum(len(finding.folds) for finding in explanation.findings)
     number = len(explanation.changes) - explained
-    assert f"Remaining drift: {number} changes that no finding explains" in text(report)
+    assert f"differences ({number} facts) that no finding explains" in text(report)
     assert f"Explains {explained} changes" in text(report)
 
 
 def test_important_packages_come_first(samples: dict[str, Callable[[], Report]]) -> None:
     base = samples["clean"]()
     names = ["aaa", "torch", "numpy", "zzz"]
-    changes = [
-        Change(("packages", "distributions", name, "version"), "changed", "1.0", "2.0") for name in names
-    ]
+    changes = [Change(("packages", "distributions", name, "version"), "changed", "1.0", "2.0") for name in names]
     target = replace(base.targets[0], explanation=Explanation((), tuple(changes)))
     shown = text(replace(base, targets=(target,)))
     assert re.findall(r"^    (\w+) +1\.0 -> 2\.0$", shown, re.MULTILINE) == ["torch", "numpy", "aaa", "zzz"]
@@ -161,9 +153,7 @@ def test_words_are_never_taken_apart() -> None:
 
 def test_a_thousand_changes_take_no_time(samples: dict[str, Callable[[], Report]]) -> None:
     report = samples["diff"]()
-    target = replace(
-        report.targets[0], explanation=replace(report.targets[0].explanation, changes=_many_changes())
-    )
+    target = replace(report.targets[0], explanation=replace(report.targets[0].explanation, changes=_many_changes()))
     report = replace(report, targets=(target,))
     text(report)
     best = min(_seconds(report) for _ in range(5))
