@@ -37,6 +37,9 @@ _DRIVER_SYMBOL = re.compile(rb"^(?:cu[A-Z]|nvml|cuvid|nvcuvid|NvEncode)")
 # Files below this size (bytes) have few symbols: they are read whole.
 LARGE = 8 << 20
 
+# A broken environment has some hundred files with something to say; what is more is cut, and counted.
+RECORD_LIMIT = 1000
+
 # Of the undefined symbols of one file this many are named; all are counted.
 SYMBOL_EXAMPLES = 10
 
@@ -278,11 +281,19 @@ class _Measurement:
                 "ld_preload": self.loader.preloads(),
                 "default": list(self.loader.defaults()),
             },
-            "files": {key: record for key, record in self.records.items() if len(record) > 2},
+            "files": self._remarkable(),
             "distributions": answers.distributions,
             "libraries": answers.libraries(),
             "runtimes": self._runtimes(),
         }
+
+    def _remarkable(self) -> "Dict[str, Any]":
+        """The records that say something; of a flood of them the modules' come first."""
+        keys = [key for key, record in self.records.items() if len(record) > 2]
+        if len(keys) > RECORD_LIMIT:
+            self.place.problem("files", "%d have something to say; %d are listed" % (len(keys), RECORD_LIMIT))
+            keys = sorted(keys, key=lambda key: (self.roles[key] != "module", key))[:RECORD_LIMIT]
+        return {key: self.records[key] for key in keys}
 
     # Files
 

@@ -107,9 +107,11 @@ def find(place: "Place") -> "Environment":
                 file.key = file.path
             seen_keys.add(file.key)
             environment.files.append(file)
-        if budget[0] <= 0 or len(environment.files) > LIBRARY_LIMIT:
+        if budget[0] <= 0:
             place.problem(entry, "more than %d files; the rest was not looked at" % ENTRY_LIMIT)
             break
+    if len(environment.files) > LIBRARY_LIMIT:
+        place.problem("sys.path", "%d libraries; %d were read" % (len(environment.files), LIBRARY_LIMIT))
     environment.files.sort(key=lambda one: one.key)
     del environment.files[LIBRARY_LIMIT:]
     return environment

@@ -438,6 +438,21 @@ def test_the_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ["more than 30 files" in entry["reason"] for entry in place.problems] == [True]
 
 
+@live
+def test_a_flood_of_broken_files_is_cut_and_counted(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "RECORD_LIMIT", 3)
+    monkeypatch.setattr(library_files, "LIBRARY_LIMIT", 7)
+    for number in range(9):
+        site.write(f"p/lib{number}.so.1", b"")
+    site.write("p/_m.abi3.so", b"")
+    place = common.Place(search_path=[str(site.path)])
+    facts = libraries.measure(place)
+    assert list(facts["files"]) == ["p/_m.abi3.so", "p/lib0.so.1", "p/lib1.so.1"]
+    assert {entry["reason"] for entry in place.problems} == {
+        "10 libraries; 7 were read", "7 have something to say; 3 are listed",
+    }  # fmt: skip
+
+
 def test_entries_of_one_name_are_told_apart(tmp_path: Path) -> None:
     for entry in ("first", "second"):
         Site(tmp_path / entry).library("pkg/libx.so")
