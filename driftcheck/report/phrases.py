@@ -123,8 +123,9 @@ def names(report: Report) -> tuple[str, list[str]]:
     return baseline, found
 
 
-def verdict(report: Report, target: Target, name: str, quote: Callable[[str], str] = line) -> Verdict:
+def verdict(report: Report, target: Target, name: str, quote: Callable[[str], str] | None = None) -> Verdict:
     """What the findings come to for one target. ``quote`` sets names off from our words."""
+    quote = quote or _quoted
     name = quote(name)
     new = [finding for finding in target.explanation.findings if not finding.also_in_baseline]
     breaking = [finding for finding in new if finding.impact is Impact.BREAKS]
@@ -150,6 +151,12 @@ def verdict(report: Report, target: Target, name: str, quote: Callable[[str], st
         text += f"{', but' if tone == 'good' else ';'} {' and '.join(but)}"
         tone = "doubt" if tone == "good" else tone
     return Verdict(tone, f"{text}.", _counts(new, len(target.explanation.findings) - len(new)))
+
+
+def _quoted(name: str) -> str:
+    """A name of several words could go on with our sentence."""
+    shown = line(name, LABEL_LIMIT + 40)
+    return f'"{shown}"' if " " in shown else shown
 
 
 def _counts(new: Sequence[Finding], known: int) -> tuple[str, ...]:

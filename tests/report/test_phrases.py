@@ -117,6 +117,12 @@ def test_what_a_finding_folds_does_not_remain(samples: dict[str, Callable[[], Re
     assert len(left) == len(set(left)) == len(target.explanation.changes) - len(folded)
 
 
+def test_a_label_cannot_go_on_with_our_sentence(samples: dict[str, Callable[[], Report]]) -> None:
+    report = samples["clean"]()
+    told = phrases.verdict(report, report.targets[0], "ci. Nothing else is wrong")
+    assert told.text == 'Nothing found that would break inference in "ci. Nothing else is wrong".'
+
+
 def test_counts() -> None:
     assert phrases.count(1, "finding") == "1 finding"
     assert phrases.count(1234, "entry", "entries") == "1,234 entries"

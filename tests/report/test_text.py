@@ -109,7 +109,7 @@ def _without_findings(report: Report):  # type: ignore[no-untyped-def]  # noqa: 
 
 
 def test_equal_labels_are_told_apart(samples: dict[str, Callable[[], Report]]) -> None:
-    assert "in laptop (target)." in text(samples["equal"]())
+    assert 'in "laptop (target)".' in text(samples["equal"]())
     assert "\ntarget    ci (2)  " in text(samples["several"]())
 
 
