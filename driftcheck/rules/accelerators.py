@@ -1,6 +1,7 @@
 """Which accelerator a build of torch, torchvision or torchaudio is for, and which of them go together.
 
-The error texts are those of ``torchvision/extension.py`` (0.15 and 0.28) and ``torchaudio/_extension/utils.py`` (2.11).
+The error texts are those of ``torchvision/extension.py`` (0.15 and 0.28) and
+``torchaudio/_extension/utils.py`` (2.11).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from driftcheck.snapshot import Snapshot
 
 
 def build_of(record: dict[str, Any]) -> str | None:
-    """``cpu``, ``cu130``, ``rocm6.4``, ``xpu``: what the local version says of the accelerator, None where nothing."""
+    """``cpu``, ``cu130``, ``rocm6.4``, ``xpu``: what the local version says of the accelerator, None where
+    nothing.
+    """
     for text in (record.get("module_version"), req.version_of(record)):
         version = req.parsed(text)
         found = re.match(r"cpu(?![a-z])|cu\d{2,3}|rocm[\d.]+|xpu", version.local or "") if version else None
@@ -33,13 +36,18 @@ def stated(record: dict[str, Any]) -> str | None:
 def judge(
     target: Snapshot, name: str, torch: dict[str, Any], record: dict[str, Any]
 ) -> tuple[Impact, Confidence, str | None, str]:
-    """Impact, confidence, predicted error and reason for torchvision or torchaudio of another build than torch."""
+    """Impact, confidence, predicted error and reason for torchvision or torchaudio of another build than
+    torch.
+    """
     build, other = build_of(torch) or "", build_of(record) or ""
     version = req.parsed(stated(record))
     release = version.release[:2] if version else (0, 0)
     vision = name == "torchvision"
     no_operator = "RuntimeError: operator torchvision::nms does not exist"
-    no_library = "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory"
+    # The first library that the loader lacks, in the order of DT_NEEDED: 2.11.0+cu130 asks for libcudart, and where
+    # the system has that, for libc10_cuda.
+    lacking = f"libcudart.so.{(_cuda(other) or (0,))[0]}" if release >= (2, 9) else "libtorch_cuda.so"
+    no_library = f"OSError: {lacking}: cannot open shared object file: No such file or directory"
     both = f"torch is built for {build} and {name} for {other}."
     if other == "cpu":
         return (
@@ -76,7 +84,8 @@ def judge(
         text = (
             "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA versions. "
             f"PyTorch has CUDA Version={ours[0]}.{ours[1]} and torchvision has CUDA "
-            f"Version={theirs[0]}.{theirs[1]}. Please reinstall the torchvision that matches your PyTorch install."
+            f"Version={theirs[0]}.{theirs[1]}. Please reinstall the torchvision that matches your PyTorch "
+            "install."
         )
         return (
             Impact.BREAKS,
@@ -98,15 +107,17 @@ def judge(
 def _vision_majors(
     target: Snapshot, both: str, ours: tuple[int, int], theirs: tuple[int, int], no_operator: str
 ) -> tuple[Impact, Confidence, str | None, str]:
-    """torchvision of another CUDA major: what it prints depends on whether the loader finds that CUDA's runtime."""
+    """For torchvision of another CUDA major: what it prints depends on whether that CUDA's runtime is found."""
     runtime = any(
         name == f"nvidia-cuda-runtime-cu{theirs[0]}"
         or (name == "nvidia-cuda-runtime" and (req.version_of(record) or "").split(".")[0] == str(theirs[0]))
         for name, record in (lookup(target, ("packages", "distributions")) or {}).items()
     )
     text = (
-        "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major versions. "
-        f"PyTorch has CUDA Version={ours[0]}.{ours[1]} and torchvision has CUDA Version={theirs[0]}.{theirs[1]}. "
+        "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major "
+        "versions. "
+        f"PyTorch has CUDA Version={ours[0]}.{ours[1]} and torchvision has CUDA "
+        f"Version={theirs[0]}.{theirs[1]}. "
         "Please reinstall the torchvision that matches your PyTorch install."
     )
     why = (
@@ -119,7 +130,8 @@ def _vision_majors(
 def _audio_text(ours: tuple[int, int], theirs: tuple[int, int]) -> str:
     return (
         "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
-        f"PyTorch has CUDA version {ours[0]}.{ours[1]} whereas TorchAudio has CUDA version {theirs[0]}.{theirs[1]}. "
+        f"PyTorch has CUDA version {ours[0]}.{ours[1]} whereas TorchAudio has CUDA version "
+        f"{theirs[0]}.{theirs[1]}. "
         "Please install the TorchAudio version that matches your PyTorch version."
     )
 

@@ -47,7 +47,8 @@ def pip_fix(target: Snapshot, *commands: str) -> tuple[Fix, ...]:
         fixes.append(
             Fix(
                 "advice",
-                "This interpreter is externally managed, so pip refuses to write there: use the package manager of "
+                "This interpreter is externally managed, so pip refuses to write there: use the package "
+                "manager of "
                 "the system, or a virtual environment (python3 -m venv), and install inside it.",
             )
         )
@@ -61,13 +62,13 @@ def pinned(record: dict[str, Any]) -> str:
 
 
 _CODE = re.compile(r"\.(?:py|pyd|dll|dylib)$|\.so(?:\.|$)")
-_ASIDE = re.compile(
-    r"(?:^|/)(?:tests?|testing|docs?|examples?|benchmarks?)/|(?:^|/)(?:test_[^/]*|conftest)\.py$"
-)
+_ASIDE = re.compile(r"(?:^|/)(?:tests?|testing|docs?|examples?|benchmarks?)/|(?:^|/)(?:test_[^/]*|conftest)\.py$")
 
 
 def is_code(path: str) -> bool:
-    """Whether an import may need this file: not tests, stubs, documents, or what lies outside of the location."""
+    """Whether an import may need this file: not tests, stubs, documents, or what lies outside of the
+    location.
+    """
     outside = path.startswith(("..", "/")) or path[1:2] == ":"
     return not outside and bool(_CODE.search(path)) and not _ASIDE.search(path)
 
@@ -140,7 +141,7 @@ class PKG001(Contradiction):
         if entry.missing:
             asked = "" if entry.text == entry.name else f" ({entry.text})"
             title = f"{titled(owner)} requires {entry.name}, which is not installed"
-            explanation = f"{owner['name']} states that it needs {entry.name}{asked}. No such distribution is installed."
+            explanation = f"{owner['name']} states that it needs {entry.name}{asked}, which is not installed."
             if baseline is not None and entry.name in known:
                 evidence.append(at(baseline, "baseline", *HERE, entry.name, "version"))
                 explanation += f" The baseline has {titled(known[entry.name])}."
@@ -149,7 +150,9 @@ class PKG001(Contradiction):
         else:
             installed = distributions[entry.name]
             title = f"{titled(owner)} requires {entry.text}, but {entry.version} is installed"
-            explanation = f"{owner['name']} states that it needs {entry.text}; {installed['name']} {entry.version} is installed."
+            explanation = (
+                f"{owner['name']} states that it needs {entry.text}; {installed['name']} {entry.version} is installed."
+            )
             key = "version" if installed.get("version") else "version_of_folder"
             evidence.append(at(target, "target", *HERE, entry.name, key))
             if not checked and not req.is_hard(entry.version or "", entry.specifiers):
@@ -190,9 +193,7 @@ class PKG001(Contradiction):
         modules = known[entry.name]["modules"].keys() if entry.name in known else set()
         if not modules:
             return None
-        return next(
-            (name for name in sorted(distributions) if modules <= distributions[name]["modules"].keys()), None
-        )
+        return next((name for name in sorted(distributions) if modules <= distributions[name]["modules"].keys()), None)
 
 
 class PKG002(Contradiction):
@@ -246,7 +247,7 @@ class PKG002(Contradiction):
                 + (
                     "The files are a mixture: even the install that fits them best misses some or finds others."
                     if mixed
-                    else f"The files are those of {req.version_of(record)}; what asks for the version may be told another."
+                    else f"The files are those of {req.version_of(record)}; who asks may be told another."
                 ),
                 evidence=[
                     at(target, "target", *HERE, name, "metadata"),
@@ -329,22 +330,18 @@ class PKG003(Contradiction):
     @staticmethod
     def _explanation(names: Sequence[str], shared: dict[str, Any], impact: Impact) -> str:
         example = next(iter(shared["examples"]), "")
-        text = (
-            f"Both list {example} and others in {shared['location']}."
-            if example
-            else "Both list the same files."
-        )
+        text = f"Both list {example} and others in {shared['location']}." if example else "Both list the same files."
         if impact is Impact.NOTE:
-            return f"{text} Nothing is lost while both are installed, but an uninstall of either takes them from both."
+            return f"{text} Nothing is lost yet; an uninstall of either takes them from both."
         return (
-            f"{text} They recorded different contents, so what lies there is that of whichever was installed last, "
-            f"beside files that only the other one has. An uninstall of {names[0]} or {names[1]} deletes the files of both."
+            f"{text} They recorded different contents, so what lies there is that of whichever was "
+            "installed last, "
+            f"beside files that only the other one has. An uninstall of {names[0]} or {names[1]} deletes "
+            "the files of both."
         )
 
     @staticmethod
-    def _choice(
-        names: Sequence[str], distributions: dict[str, Any], known: dict[str, Any]
-    ) -> tuple[str, str]:
+    def _choice(names: Sequence[str], distributions: dict[str, Any], known: dict[str, Any]) -> tuple[str, str]:
         """Which to keep and which to drop."""
         in_baseline = [name for name in names if name in known]
         order = req.variants_of(names[0])
@@ -414,10 +411,11 @@ class PKG004(Contradiction):
         return self.finding(
             impact,
             confidence,
-            f"{titled(record)} hides {record['name']} {other['version'] or '(no version)'}, which stands later on sys.path",
+            f"{titled(record)} hides {record['name']} {other['version'] or '(no version)'}, which stands "
+            "later on sys.path",
             Subject("distribution", name),
-            f"Python imports {record['name']} from {record['location']}; that in {other['location']} is never used."
-            + (" The one that wins lies outside the environment." if foreign else ""),
+            f"Python imports {record['name']} from {record['location']}; that in {other['location']} is "
+            "never used." + (" The one that wins lies outside the environment." if foreign else ""),
             evidence=[
                 at(target, "target", *HERE, name, "location"),
                 at(target, "target", *HERE, name, "version"),
@@ -434,7 +432,8 @@ class PKG004(Contradiction):
             Confidence.LIKELY,
             f"{module} of {titled(record)} is hidden by {path}",
             Subject("module", module),
-            f"`import {module}` finds {path}, because it stands earlier on sys.path than {record['location']}, where "
+            f"`import {module}` finds {path}, because it stands earlier on sys.path than "
+            f"{record['location']}, where "
             f"{record['name']} is installed. Its code is never run."
             + (f" So are {', '.join(sorted(hidden)[1:])}." if len(hidden) > 1 else ""),
             evidence=[
@@ -494,9 +493,7 @@ class PKG005(Drift):
             if not self._same_version(one, other) or self._editable(one) or self._editable(other):
                 continue
             builds = build_of(one), build_of(other)
-            differ = (
-                one["record"] and other["record"] and one["record"]["digest"] != other["record"]["digest"]
-            )
+            differ = one["record"] and other["record"] and one["record"]["digest"] != other["record"]["digest"]
             if not differ and (None in builds or builds[0] == builds[1]):
                 continue
             if self._other_place(one, other):
@@ -512,9 +509,7 @@ class PKG005(Drift):
 
     def _finding(self, baseline: Snapshot, target: Snapshot, name: str) -> Finding:
         one, other = distributions_of(baseline)[name], distributions_of(target)[name]
-        pure = all(
-            tag.abi == "none" and tag.platform == "any" for tag in req.wheel_tags(one) | req.wheel_tags(other)
-        )
+        pure = all(tag.abi == "none" and tag.platform == "any" for tag in req.wheel_tags(one) | req.wheel_tags(other))
         impact = Impact.CHANGES_RESULTS
         confidence = Confidence.POSSIBLE if pure else Confidence.LIKELY
         builds = build_of(one), build_of(other)
@@ -557,7 +552,8 @@ class PKG005(Drift):
                 *pip_fix(target, f"install --force-reinstall --no-deps {pinned(one)}"),
                 Fix(
                     "advice",
-                    "Use the index that the baseline used (--index-url), and lock by hash (pip install --require-hashes).",
+                    "Use the index that the baseline used (--index-url), and lock by hash (pip install "
+                    "--require-hashes).",
                 ),
             ),
         )
@@ -570,7 +566,8 @@ class PKG005(Drift):
             Confidence.CERTAIN,
             f"{_count(len(names), 'distribution')} of the same version came as wheels for another platform or Python",
             Subject("distributions", "wheels for another platform or Python"),
-            f"For example {one['name']}: {_tags(one)} in the baseline, {_tags(other)} in the target. Their tags explain "
+            f"For example {one['name']}: {_tags(one)} in the baseline, {_tags(other)} in the target. Their "
+            "tags explain "
             f"that the files differ. All: {', '.join(names)}.",
             evidence=[
                 at(snapshot, side, *HERE, name, "tags")
@@ -643,13 +640,12 @@ class PKG006(Contradiction):
             altered = record.get("altered_files", {"count": 0, "examples": {}})
             others = self._owned_by_others(target, name)
             changed = {
-                path: sizes
-                for path, sizes in altered["examples"].items()
-                if path.split("/", 1)[0] not in others
+                path: sizes for path, sizes in altered["examples"].items() if path.split("/", 1)[0] not in others
             }
-            left_out = altered["count"] if not altered["examples"] or changed else 0
-            if missing["count"] or left_out:
-                yield self._finding(target, name, record, missing, left_out, changed)
+            explained = len(altered["examples"]) - len(changed)
+            own = altered["count"] - explained if changed or not explained else 0
+            if missing["count"] or own:
+                yield self._finding(target, name, record, missing, own, changed)
 
     def _finding(
         self,
@@ -661,9 +657,7 @@ class PKG006(Contradiction):
         altered: dict[str, dict[str, int]],
     ) -> Finding:
         gone = [path for path in missing["examples"] if is_code(path)]
-        empty = [
-            path for path, size in altered.items() if is_code(path) and not size["found"] and size["recorded"]
-        ]
+        empty = [path for path, size in altered.items() if is_code(path) and not size["found"] and size["recorded"]]
         patched = [path for path, size in altered.items() if is_code(path) and path not in empty]
         impact, confidence = Impact.NOTE, Confidence.CERTAIN
         if gone or empty:
@@ -691,9 +685,7 @@ class PKG006(Contradiction):
             + ("" if impact is not Impact.NOTE else " No import needs them."),
             predicted_error=f"ModuleNotFoundError: No module named '{module[1]}'" if module else None,
             evidence=[
-                at(target, "target", *HERE, name, key)
-                for key in ("missing_files", "altered_files")
-                if key in record
+                at(target, "target", *HERE, name, key) for key in ("missing_files", "altered_files") if key in record
             ],
             fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
         )
@@ -750,7 +742,8 @@ class PKG007(Contradiction):
             if not tags or any(req.accepts(python_tags, tag) for tag in tags):
                 continue
             impact, confidence = Impact.BREAKS, Confidence.LIKELY
-            families = {platform.family for platform in here}
+            # linux_x86_64 says nothing of the C library, so the others decide.
+            families = {entry.family for entry in here if entry.kind != "linux"} or {here[0].family}
             near = [tag for tag in tags if req.interpreter_of(tag) in python_tags["interpreters"]]
             if all(tag.abi == "none" and tag.platform == "any" for tag in tags):
                 impact, confidence = Impact.NOTE, Confidence.CERTAIN
@@ -759,7 +752,7 @@ class PKG007(Contradiction):
                 reason = f"It is made for another Python; this one takes {python_tags['interpreters'][0]}."
             elif any(req.platform_of(tag.platform).family in families for tag in near):
                 confidence = Confidence.POSSIBLE
-                reason = f"It may need a newer system; the newest that is accepted here is {python_tags['platforms'][0]}."
+                reason = f"It may need a newer system: {python_tags['platforms'][0]} is the newest here."
             else:
                 reason = f"It is made for another platform; this one is {python_tags['platforms'][0]}."
             yield self.finding(
@@ -786,7 +779,7 @@ class PKG008(Contradiction):
 
     See: `RuntimeError: operator torchvision::nms does not exist`; where the extension loads,
     `RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major versions.
-    ...`; with torchaudio `OSError: libtorch_cuda.so: cannot open shared object file: No such file or
+    ...`; with torchaudio `OSError: libcudart.so.13: cannot open shared object file: No such file or
     directory`.
 
     Decided: torch +cpu beside torchvision 0.17 to 0.28 of CUDA on Linux: certain, verbatim (seen with
@@ -799,7 +792,7 @@ class PKG008(Contradiction):
     Fix: install both from one index of download.pytorch.org.
 
     Limits: builds without a local version (conda, NVIDIA's containers, macOS) say nothing of their
-    accelerator here.
+    accelerator here. Which library torchaudio lacks first depends on what CUDA the system has.
     """
 
     code = "PKG008"
@@ -900,8 +893,8 @@ class PKG009(Contradiction):
                 Confidence.LIKELY if too_old else Confidence.POSSIBLE,
                 f"{titled(record)} requires Python {req.ordered(bounds)}, and this is {version}",
                 Subject("distribution", name),
-                f"Its metadata say Requires-Python: {record['requires_python']}. pip would not have installed it here."
-                + ("" if too_old else " An upper bound may be no more than caution."),
+                f"Its metadata say Requires-Python: {record['requires_python']}. pip would not have "
+                "installed it here." + ("" if too_old else " An upper bound may be no more than caution."),
                 evidence=[
                     at(target, "target", *HERE, name, "requires_python"),
                     at(target, "target", "python", "version"),
@@ -938,8 +931,7 @@ def _conda(snapshot: Snapshot, name: str) -> str | None:
 
 def _within(location: str, prefixes: Iterable[str | None]) -> bool:
     return any(
-        prefix and (location == prefix or location.startswith(prefix.rstrip("/\\") + "/"))
-        for prefix in prefixes
+        prefix and (location == prefix or location.startswith(prefix.rstrip("/\\") + "/")) for prefix in prefixes
     )
 
 

@@ -1,7 +1,8 @@
 """Requirements of installed distributions, judged for the interpreter that a snapshot describes.
 
-Markers are evaluated with ``packaging`` in an environment made of the facts of section ``python``, never in that of
-the interpreter which runs driftcheck. What cannot be parsed is left out: it states nothing that could be broken.
+Markers are evaluated with ``packaging`` in an environment made of the facts of section ``python``, never in
+that of the interpreter which runs driftcheck. What cannot be parsed is left out: it states nothing that could
+be broken.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from packaging.version import InvalidVersion, Version
 
 Facts = Mapping[str, Any]
 
-# Distributions that bring one module under several names (each project's own documentation says: install one).
+# Distributions that bring one module under several names (each project's own documentation says: install
+# one).
 # https://github.com/opencv/opencv-python#installation-and-usage, https://onnxruntime.ai/docs/install/,
 # https://www.tensorflow.org/install/pip, https://github.com/faiss-wheels/faiss-wheels (read 2026-11-22)
 VARIANTS: tuple[tuple[str, ...], ...] = (
@@ -44,7 +46,8 @@ VARIANTS: tuple[tuple[str, ...], ...] = (
     ("faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu", "faiss-cpu"),
 )
 
-# In the order in which transformers.dependency_versions_check asks for them. `python` is Requires-Python's, and
+# In the order in which transformers.dependency_versions_check asks for them. `python` is Requires-Python's,
+# and
 # accelerate is asked for only where it is new enough already.
 TRANSFORMERS_PINS = (
     "tqdm",
@@ -58,13 +61,12 @@ TRANSFORMERS_PINS = (
     "pyyaml",
 )
 
-# What transformers.utils does not import before the check, so that nothing can fail earlier (seen in 4.46.3, 4.57.1
+# What transformers.utils does not import before the check, so that nothing can fail earlier (seen in
+# 4.46.3, 4.57.1
 # and 5.23.0).
 _CHECKED_BEFORE_IMPORT = frozenset({"tokenizers", "safetensors"})
 _TRANSFORMERS_SEEN = (Version("4.46.3"), Version("5.23.0"))
-_TRANSFORMERS_HINT = (
-    "Try: `pip install transformers -U` or `pip install -e '.[dev]'` if you're working with git main"
-)
+_TRANSFORMERS_HINT = "Try: `pip install transformers -U` or `pip install -e '.[dev]'` if you're working with git main"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ def parsed(version: str | None) -> Version | None:
 
 
 def marker_environment(python: Facts) -> dict[str, str]:
-    """The variables of PEP 508 for the measured interpreter. ``platform_release`` and ``_version`` are not known."""
+    """The variables of PEP 508 for the measured interpreter. ``platform_release`` and ``_version`` are not
+    known.
+    """
     platform = python.get("platform") or {}
     system = platform.get("system", "")
     machine = platform.get("machine", "")
@@ -149,7 +153,9 @@ def _marker(text: str) -> Marker | None:
 
 
 def _holds(marker_text: str, environment: Mapping[str, str], extras: frozenset[str]) -> bool:
-    """Whether a marker is true for the environment with any of these extras; false where it cannot be judged."""
+    """Whether a marker is true for the environment with any of these extras; false where it cannot be
+    judged.
+    """
     if not marker_text:
         return True
     marker = _marker(marker_text)
@@ -193,8 +199,8 @@ def requested_extras(distributions: Facts, environment: Mapping[str, str]) -> di
 def unmet(distributions: Facts, python: Facts) -> Iterator[Unmet]:
     """Requirements of installed distributions that do not hold, by owner and requirement.
 
-    A pre-release satisfies a requirement once it is installed, as ``pip check`` sees it. A version that PEP 440
-    cannot parse satisfies everything: nothing can be proved of it.
+    A pre-release satisfies a requirement once it is installed, as ``pip check`` sees it. A version that PEP
+    440 cannot parse satisfies everything: nothing can be proved of it.
     """
     environment = marker_environment(python)
     extras = requested_extras(distributions, environment)
@@ -224,8 +230,7 @@ def _text(requirement: Requirement) -> str:
 def ordered(specifiers: SpecifierSet) -> str:
     """``>=1.31.0,<3.0``: from the lower bound to the upper, as people write it (a set has no order)."""
     return ",".join(
-        str(entry)
-        for entry in sorted(specifiers, key=lambda entry: (_ORDER.index(entry.operator), str(entry)))
+        str(entry) for entry in sorted(specifiers, key=lambda entry: (_ORDER.index(entry.operator), str(entry)))
     )
 
 
@@ -422,6 +427,4 @@ def platform_of(tag: str) -> Platform:
     if found is None:
         return Platform(tag, (), "")
     version = found["version"] or {"1": "2_5", "2010": "2_12", "2014": "2_17"}.get(found["old"] or "", "")
-    return Platform(
-        found["kind"], tuple(int(part) for part in version.split("_") if part), found["machine"] or ""
-    )
+    return Platform(found["kind"], tuple(int(part) for part in version.split("_") if part), found["machine"] or "")

@@ -22,17 +22,14 @@ def judged(finding: Finding) -> tuple[str, str]:
     return (finding.impact.value, finding.confidence.value)
 
 
-def packages(*records: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    return distributions(*records, **facts)
+packages = distributions
 
 
 # PKG001
 
 
 def test_missing_requirement() -> None:
-    (found,) = findings(
-        "PKG001", packages=packages(distribution("torchvision", "0.28.0", requires={"pillow": ""}))
-    )
+    (found,) = findings("PKG001", packages=packages(distribution("torchvision", "0.28.0", requires={"pillow": ""})))
     assert found.title == "torchvision 0.28.0 requires pillow, which is not installed"
     assert judged(found) == ("breaks", "likely")
     assert found.predicted_error is None
@@ -101,9 +98,7 @@ def test_wrong_version(requirement: str, installed: str, confidence: str) -> Non
 )
 def test_requirements_that_hold_or_say_nothing(requirement: str, marker: str, installed: str | None) -> None:
     target = packages(distribution("a", requires={requirement: marker}), distribution("b", installed))
-    assert len(findings("PKG001", packages=target)) == (
-        1 if installed == "1.0rc2" and requirement == "b>=1" else 0
-    )
+    assert len(findings("PKG001", packages=target)) == (1 if installed == "1.0rc2" and requirement == "b>=1" else 0)
 
 
 def test_markers_are_evaluated_for_the_measured_interpreter() -> None:
@@ -170,7 +165,8 @@ def test_transformers_own_pin_is_certain() -> None:
     (found,) = findings("PKG001", packages=target)
     assert judged(found) == ("breaks", "certain")
     assert found.predicted_error == (
-        "ImportError: tokenizers>=0.23.1,<0.24.0 is required for a normal functioning of this module, but found "
+        "ImportError: tokenizers>=0.23.1,<0.24.0 is required for a normal functioning of this module, but "
+        "found "
         f"tokenizers==0.21.4.\n{HINT}"
     )
 
@@ -335,9 +331,7 @@ def test_another_install_is_hidden(first: str, version: str, expected: tuple[str
 
 
 def test_a_hidden_module() -> None:
-    record = distribution(
-        "typing-extensions", shadowed_by={"typing_extensions": "/opt/lib/typing_extensions.py"}
-    )
+    record = distribution("typing-extensions", shadowed_by={"typing_extensions": "/opt/lib/typing_extensions.py"})
     (found,) = findings("PKG004", packages=packages(record))
     assert judged(found) == ("breaks", "likely")
     assert found.fix[0].text.startswith("Take /opt/lib off PYTHONPATH")
@@ -350,9 +344,7 @@ def test_the_users_site_packages_are_named() -> None:
 
 
 def test_hidden_tests_and_duplicates_in_one_directory_are_not_shadowing() -> None:
-    target = packages(
-        distribution("a", shadowed_by={"tests": "/opt/lib/tests"}, other_installs=[other("2.0")])
-    )
+    target = packages(distribution("a", shadowed_by={"tests": "/opt/lib/tests"}, other_installs=[other("2.0")]))
     assert findings("PKG004", packages=target) == []
 
 
@@ -389,9 +381,7 @@ def native(
         (native(), native(digest="sha256:2", tag="cp311-cp311-musllinux_1_2_x86_64"), ("note", "certain")),
     ],
 )
-def test_same_version_other_build(
-    before: dict[str, Any], after: dict[str, Any], expected: tuple[str, str]
-) -> None:
+def test_same_version_other_build(before: dict[str, Any], after: dict[str, Any], expected: tuple[str, str]) -> None:
     (found,) = findings("PKG005", baseline={"packages": packages(before)}, packages=packages(after))
     assert judged(found) == expected
 
@@ -432,19 +422,28 @@ def test_wheels_for_another_platform_are_one_finding_that_folds_their_changes() 
 # PKG006
 
 
+def gone(*paths: str) -> dict[str, Any]:
+    return {"missing_files": {"count": len(paths), "examples": dict.fromkeys(paths, True)}}
+
+
+def altered(path: str, recorded: int, size: int) -> dict[str, Any]:
+    return {"altered_files": {"count": 1, "examples": {path: {"recorded": recorded, "found": size}}}}
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        ({"missing_files": {"count": 1, "examples": {"a/core.py": True}}}, ("breaks", "likely")),
-        ({"missing_files": {"count": 1, "examples": {"a/_x.cpython-311-x86_64-linux-gnu.so": True}}}, ("breaks", "likely")),
-        ({"missing_files": {"count": 2, "examples": {"a/tests/test_a.py": True, "a/py.pyi": True}}}, ("note", "certain")),
-        ({"missing_files": {"count": 1, "examples": {"../../../bin/a": True}}}, ("note", "certain")),
-        ({"altered_files": {"count": 1, "examples": {"a/x.py": {"recorded": 9, "found": 0}}}}, ("breaks", "likely")),
-        ({"altered_files": {"count": 1, "examples": {"a/__init__.py": {"recorded": 0, "found": 3}}}}, ("changes-results", "likely")),
-        ({"altered_files": {"count": 1, "examples": {"a/x.py": {"recorded": 9, "found": 8}}}}, ("changes-results", "likely")),
-        ({"altered_files": {"count": 1, "examples": {"a/README.md": {"recorded": 9, "found": 8}}}}, ("note", "certain")),
+        (gone("a/core.py"), ("breaks", "likely")),
+        (gone("a/_x.cpython-311-x86_64-linux-gnu.so"), ("breaks", "likely")),
+        (gone("a.libs/libx-0a1b.so.3"), ("breaks", "likely")),
+        (gone("a/tests/test_a.py", "a/py.pyi"), ("note", "certain")),
+        (gone("../../../bin/a", "/etc/a.py"), ("note", "certain")),
+        (altered("a/x.py", 9, 0), ("breaks", "likely")),
+        (altered("a/__init__.py", 0, 3), ("changes-results", "likely")),
+        (altered("a/x.py", 9, 8), ("changes-results", "likely")),
+        (altered("a/README.md", 9, 8), ("note", "certain")),
     ],
-)  # fmt: skip
+)
 def test_files_contradict_record(facts: dict[str, Any], expected: tuple[str, str]) -> None:
     (found,) = findings("PKG006", packages=packages(distribution("a", **facts)))
     assert judged(found) == expected
@@ -457,7 +456,7 @@ def test_a_missing_module_of_one_file_is_predicted() -> None:
     assert found.predicted_error == "ModuleNotFoundError: No module named 'six'"
 
 
-ALTERED = {
+ALTERED: dict[str, Any] = {
     "count": 2,
     "examples": {"cv2/version.py": {"recorded": 9, "found": 8}, "cv2/a.so": {"recorded": 9, "found": 8}},
 }
@@ -466,9 +465,7 @@ ALTERED = {
 @pytest.mark.parametrize(
     "target",
     [
-        packages(
-            distribution("a", altered_files=ALTERED, direct_url={"url": "file:///src", "editable": True})
-        ),
+        packages(distribution("a", altered_files=ALTERED, direct_url={"url": "file:///src", "editable": True})),
         packages(distribution("a", record=None)),
         packages(distribution("a")),
         packages(
@@ -481,6 +478,17 @@ ALTERED = {
 )
 def test_files_that_contradict_nothing(target: dict[str, Any]) -> None:
     assert findings("PKG006", packages=target) == []
+
+
+def test_only_what_nobody_else_owns_is_counted() -> None:
+    both = ALTERED["examples"] | {"own/x.py": {"recorded": 9, "found": 8}}
+    target = packages(
+        OPENCV[0],
+        OPENCV[1] | {"altered_files": {"count": 3, "examples": both}},
+        shared_files={OPENCV_PAIR: shared("cv2/__init__.py", count=79, different=3)},
+    )
+    (found,) = findings("PKG006", packages=target)
+    assert found.title == "opencv-python-headless 4.11.0.86: 1 file altered"
 
 
 def test_identical_shared_files_explain_no_altered_one() -> None:
@@ -529,6 +537,14 @@ def test_supported_wheel(tags: list[str]) -> None:
     assert findings("PKG007", packages=packages(distribution("a", tags=dict.fromkeys(tags, True)))) == []
 
 
+def test_another_c_library_is_another_platform() -> None:
+    """Both kinds of Linux accept linux_x86_64, which says nothing of the C library."""
+    alpine = python(tags={"platforms": ["musllinux_1_2_x86_64", "linux_x86_64"]})
+    target = packages(distribution("a", tags={"cp311-cp311-manylinux_2_17_x86_64": True}))
+    (found,) = findings("PKG007", python=alpine, packages=target)
+    assert judged(found) == ("breaks", "likely")
+
+
 def test_an_interpreter_that_states_no_tags_refuses_nothing() -> None:
     silent = python(tags={"interpreters": [], "platforms": []})
     target = packages(distribution("a", tags={"cp27-cp27mu-win32": True}))
@@ -540,18 +556,24 @@ def test_an_interpreter_that_states_no_tags_refuses_nothing() -> None:
 
 def stack(torch: str, name: str, version: str) -> dict[str, Any]:
     """As wheels state it: the metadata's version without, the module's with the build."""
-    public = version.split("+")[0]
-    record = (
-        distribution(name, public)
-        if public == version
-        else distribution(name, public, module_version=version)
-    )
+    public = version.partition("+")[0]
+    record = distribution(name, public) if public == version else distribution(name, public, module_version=version)
     return packages(distribution("torch", torch), record)
 
 
 MAJORS = (
     "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major versions. "
     "PyTorch has CUDA Version=12.6 and torchvision has CUDA Version=13.0. "
+    "Please reinstall the torchvision that matches your PyTorch install."
+)
+AUDIO = (
+    "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
+    "PyTorch has CUDA version 13.0 whereas TorchAudio has CUDA version 12.8. "
+    "Please install the TorchAudio version that matches your PyTorch version."
+)
+MINORS = (
+    "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA versions. "
+    "PyTorch has CUDA Version=11.7 and torchvision has CUDA Version=11.8. "
     "Please reinstall the torchvision that matches your PyTorch install."
 )
 NO_OPERATOR = "RuntimeError: operator torchvision::nms does not exist"
@@ -572,25 +594,21 @@ NO_OPERATOR = "RuntimeError: operator torchvision::nms does not exist"
             "torchaudio",
             "2.11.0+cu130",
             ("breaks", "likely"),
-            "OSError: libtorch_cuda.so: cannot open shared object file: No such file or directory",
+            "OSError: libcudart.so.13: cannot open shared object file: No such file or directory",
         ),
         (
             "2.11.0+cu130",
             "torchaudio",
             "2.11.0+cu128",
             ("breaks", "likely"),
-            "RuntimeError: Detected that PyTorch and TorchAudio were compiled with different CUDA versions. "
-            "PyTorch has CUDA version 13.0 whereas TorchAudio has CUDA version 12.8. "
-            "Please install the TorchAudio version that matches your PyTorch version.",
+            AUDIO,
         ),
         (
             "2.0.0+cu117",
             "torchvision",
             "0.15.1+cu118",
             ("breaks", "likely"),
-            "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA versions. "
-            "PyTorch has CUDA Version=11.7 and torchvision has CUDA Version=11.8. "
-            "Please reinstall the torchvision that matches your PyTorch install.",
+            MINORS,
         ),
     ],
 )
@@ -684,18 +702,12 @@ def test_an_empty_section_says_nothing() -> None:
         assert findings(rule.code, baseline={"packages": {}, "python": {}}, packages={}, python={}) == []
 
 
-NAMES = st.sampled_from(
-    ["torch", "torchvision", "torchaudio", "transformers", "tokenizers", "opencv-python", "a", ""]
-)
+NAMES = st.sampled_from(["torch", "torchvision", "torchaudio", "transformers", "tokenizers", "opencv-python", "a", ""])
 ODD = st.one_of(
     st.text(max_size=12),
-    st.sampled_from(
-        ["1.0", "1!2.0", "1.0+cu1", "1.0+cu999999", "1.0+cpu", "0", "v", "1.0.dev0+rocm..", "\ud800", "٣"]
-    ),
+    st.sampled_from(["1.0", "1!2.0", "1.0+cu1", "1.0+cu999999", "1.0+cpu", "0", "v", "1.0.dev0+rocm..", "\ud800", "٣"]),
 )
-PATHS = st.sampled_from(
-    ["a/b.py", "../x", "/", "", "a/__init__.py", "C:/x.py", "cv2/c.so", "a.py", "tests/x.py"]
-)
+PATHS = st.sampled_from(["a/b.py", "../x", "/", "", "a/__init__.py", "C:/x.py", "cv2/c.so", "a.py", "tests/x.py"])
 REQUIREMENTS = st.one_of(
     ODD,
     st.sampled_from(
@@ -736,9 +748,7 @@ RECORD = st.fixed_dictionaries(
         "requested": st.booleans(),
         "direct_url": st.one_of(
             st.none(),
-            st.fixed_dictionaries(
-                {"url": ODD, "editable": st.booleans()}, optional={"vcs": ODD, "commit": ODD}
-            ),
+            st.fixed_dictionaries({"url": ODD, "editable": st.booleans()}, optional={"vcs": ODD, "commit": ODD}),
         ),
         "modules": st.dictionaries(ODD, TRUE, max_size=2),
         "record": st.one_of(st.none(), st.fixed_dictionaries({"digest": ODD, "files": SIZES})),
@@ -747,9 +757,7 @@ RECORD = st.fixed_dictionaries(
         "module_version": ODD,
         "version_of_folder": ODD,
         "build": st.one_of(st.none(), ODD),
-        "missing_files": st.fixed_dictionaries(
-            {"count": SIZES, "examples": st.dictionaries(PATHS, TRUE, max_size=3)}
-        ),
+        "missing_files": st.fixed_dictionaries({"count": SIZES, "examples": st.dictionaries(PATHS, TRUE, max_size=3)}),
         "altered_files": st.fixed_dictionaries(
             {
                 "count": SIZES,

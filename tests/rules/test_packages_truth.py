@@ -1,7 +1,8 @@
-"""Family PKG against reality: real installs, broken in known ways, real imports, and the findings beside them.
+"""Family PKG against reality: real installs, broken in known ways, real imports, and the findings beside
+them.
 
-Handmade wheels are unpacked into directories, or installed by the pip of a virtual environment; the probes run in
-the interpreter, and the rules judge what they saw. What the interpreter then prints is the truth.
+Handmade wheels are unpacked into directories, or installed by the pip of a virtual environment; the probes
+run in the interpreter, and the rules judge what they saw. What the interpreter then prints is the truth.
 """
 
 from __future__ import annotations
@@ -143,9 +144,7 @@ def test_transformers_refuses_its_pin_in_the_predicted_words(tmp_path: Path) -> 
     assert run(python, "import transformers").returncode == 0
     assert judge("PKG001", measured(python=python)) == []
     metadata = next(site_packages(python).glob("tokenizers-*.dist-info")) / "METADATA"
-    metadata.write_text(
-        re.sub(r"(?m)^Version: .*$", "Version: 0.9.4", metadata.read_text(encoding="utf-8"), count=1)
-    )
+    metadata.write_text(re.sub(r"(?m)^Version: .*$", "Version: 0.9.4", metadata.read_text(encoding="utf-8"), count=1))
     (found,) = judge("PKG001", measured(python=python))
     assert found.confidence == "certain"
     done = run(python, "import transformers")
@@ -172,9 +171,7 @@ def test_two_metadata_directories_and_a_mixture(tmp_path: Path) -> None:
     )
     (found,) = judge("PKG002", measured(site))
     assert (found.impact, found.confidence) == ("breaks", "possible")  # 2.0 is whole, 1.0 is a leftover
-    answer = imports(
-        "import importlib.metadata as m; print(sum(d.name == 'model' for d in m.distributions()))", site
-    )
+    answer = imports("import importlib.metadata as m; print(sum(d.name == 'model' for d in m.distributions()))", site)
     assert answer.stdout.strip() == "2"
     (site / "model/newer.py").unlink()
     (found,) = judge("PKG002", measured(site))
@@ -198,9 +195,7 @@ def opencv(folder: Path, name: str, body: str, version: str = "4.10.0") -> Path:
     return wheel(folder, name, version, files={"cv2/__init__.py": "VALUE = 1\n", "cv2/variant.py": body})
 
 
-def test_an_uninstall_takes_the_files_of_both_and_the_fix_brings_them_back(
-    environment: Path, tmp_path: Path
-) -> None:
+def test_an_uninstall_takes_the_files_of_both_and_the_fix_brings_them_back(environment: Path, tmp_path: Path) -> None:
     plain = opencv(tmp_path, "opencv-python", "NAME = 'window'\n")
     headless = opencv(tmp_path, "opencv-python-headless", "NAME = 'headless'\n")
     pip_install(environment, headless)
@@ -214,6 +209,8 @@ def test_an_uninstall_takes_the_files_of_both_and_the_fix_brings_them_back(
         drop, keep = (fix.text.removeprefix("python -m pip ").split() for fix in found.fix)
         pip(environment, *drop)
         assert last_line(run(environment, "import cv2")) == "ModuleNotFoundError: No module named 'cv2'"
+        (broken,) = judge("PKG006", measured(python=environment))
+        assert (broken.impact, broken.confidence) == ("breaks", "likely")
         assert keep[-1] == "opencv-python-headless==4.10.0"
         pip(environment, *keep, "--no-index", "--find-links", str(tmp_path))
         assert run(environment, "import cv2.variant; print(cv2.variant.NAME)").stdout.strip() == "headless"
@@ -227,10 +224,7 @@ def test_a_file_that_the_other_wrote_over_is_not_reported_twice(tmp_path: Path) 
     unpack(opencv(tmp_path / "wheels", "opencv-python-headless", "NAME = 'headless'\n"), site)
     unpack(opencv(tmp_path / "wheels", "opencv-python", "NAME = 'longer than the other one'\n"), site)
     target = measured(site)
-    assert (
-        target.sections["packages"].facts["distributions"]["opencv-python-headless"]["altered_files"]["count"]
-        == 1
-    )
+    assert target.sections["packages"].facts["distributions"]["opencv-python-headless"]["altered_files"]["count"] == 1
     assert len(judge("PKG003", target)) == 1
     assert judge("PKG006", target) == []
 
@@ -326,7 +320,9 @@ def test_an_empty_and_a_patched_file(tmp_path: Path) -> None:
 
 
 def test_what_pip_rewrites_is_no_contradiction(environment: Path, tmp_path: Path) -> None:
-    """Console scripts get the interpreter's path as their first line, and an environment may have been moved."""
+    """Console scripts get the interpreter's path as their first line, and an environment may have been
+    moved.
+    """
     script = "model-1.0.data/scripts/model-tool"
     body = "#!python\nprint(1)\n"
     pip_install(environment, wheel(tmp_path, "model", files={"model.py": "", script: body}))
@@ -342,7 +338,9 @@ def test_what_pip_rewrites_is_no_contradiction(environment: Path, tmp_path: Path
 
 
 def test_an_extension_module_for_another_python_is_not_seen(tmp_path: Path) -> None:
-    """As after COPY --from between stages: the file is there, and the interpreter does not look for its name."""
+    """As after COPY --from between stages: the file is there, and the interpreter does not look for its
+    name.
+    """
     real = next(tag for tag in sys_tags() if tag.platform != "any")
     other = f"cp{sys.version_info[0]}{sys.version_info[1] + 1}"
     extension = f"model/_core.{other.replace('cp', 'cpython-')}-x86_64-linux-gnu.so"
@@ -374,8 +372,8 @@ def test_every_tag_that_packaging_accepts_is_accepted(tmp_path: Path) -> None:
 
 
 def torch_like(folder: Path, *, cpu: bool) -> Path:
-    """torch and torchvision, reduced to what decides: a loader of extensions, a table of operators, and the order
-    in which torchvision 0.28 asks for them (extension.py, then _meta_registrations.py).
+    """Both packages, reduced to what decides: a loader of extensions, a table of operators, and the
+    order in which torchvision 0.28 asks for them (extension.py, then _meta_registrations.py).
     """
     torch = {
         "torch/__init__.py": "import torch.version\nfrom torch import library, ops\n",
@@ -383,12 +381,14 @@ def torch_like(folder: Path, *, cpu: bool) -> Path:
         "torch/ops.py": (
             "import os\nregistered = set()\ndef load_library(path):\n"
             "    if not os.path.exists(os.path.join(os.path.dirname(__file__), 'lib', 'libtorch_cuda.so')):\n"
-            "        raise OSError('libtorch_cuda.so: cannot open shared object file: No such file or directory')\n"
+            "        raise OSError('libtorch_cuda.so: cannot open shared object file: No such file or "
+            "directory')\n"
             "    registered.add('torchvision::nms')\n"
         ),
         "torch/library.py": (
             "from torch import ops\ndef register_fake(name):\n    if name not in ops.registered:\n"
-            "        raise RuntimeError('operator %s does not exist' % name)\n    return lambda function: function\n"
+            "        raise RuntimeError('operator %s does not exist' % name)\n    return lambda function: "
+            "function\n"
         ),
     }
     if not cpu:

@@ -15,9 +15,10 @@ import copy
 import functools
 from typing import Any
 
+from driftcheck.probes.common import digest
+
 from driftcheck import validation
 from driftcheck.findings import Finding
-from driftcheck.probes.common import digest
 from driftcheck.rules import all_rules
 from driftcheck.rules.base import Contradiction, Drift
 from driftcheck.snapshot import Section, Snapshot
@@ -140,10 +141,11 @@ def _validator(section: str) -> Any:
 def findings(
     code: str, *, baseline: Snapshot | dict[str, Any] | None = None, **target: dict[str, Any]
 ) -> list[Finding]:
-    """What one rule concludes of a target, given as facts by section; ``python`` is there unless a test says so.
+    """What one rule concludes of a target, given as facts by section; ``python`` is there unless a test says
+    so.
 
-    ``baseline`` is a snapshot or ``{section: facts}``. A drift rule needs one. The rule must find every section
-    that it says it reads, and every path of its evidence must lead to the fact that it quotes.
+    ``baseline`` is a snapshot or ``{section: facts}``. A drift rule needs one. The rule must find every
+    section that it says it reads, and every path of its evidence must lead to the fact that it quotes.
     """
     rule = next(rule for rule in all_rules() if rule.code == code)
     after = snapshot("target", **({"python": python()} | target))

@@ -1,8 +1,8 @@
 """Real wheels, made from a dict of files, and installed by pip or unpacked as an installer would.
 
-``wheel(...)`` writes ``NAME-VERSION-TAG.whl`` with METADATA, WHEEL and RECORD; ``unpack`` lays it into a directory
-(no pip, a few milliseconds); ``pip_install`` uses the pip of an interpreter, without any index; ``probe`` runs a probe
-with an interpreter and returns its facts; ``run`` runs code with one.
+``wheel(...)`` writes ``NAME-VERSION-TAG.whl`` with METADATA, WHEEL and RECORD; ``unpack`` lays it into a
+directory (no pip, a few milliseconds); ``pip_install`` uses the pip of an interpreter, without any index;
+``probe`` runs a probe with an interpreter and returns its facts; ``run`` runs code with one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def wheel(
 
     ``files``  path inside the wheel to content; without it, one module of the distribution's name that holds
                ``__version__``
-    ``tags``   the Tag lines of WHEEL; the file itself is named ``py3-none-any``, so that pip installs it anywhere
+    ``tags``   the Tag lines of WHEEL; the file itself is named ``py3-none-any``, so that pip installs it
+    anywhere
     """
     module = name.replace("-", "_").replace(".", "_")
     content = {f"{module}.py": f"__version__ = {version!r}\n"} if files is None else dict(files)
@@ -62,15 +63,17 @@ def wheel(
     writer.writerow([f"{info}/RECORD", "", ""])
     data[f"{info}/RECORD"] = rows.getvalue().encode()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{recorded_name or module}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
+    made = folder / f"{recorded_name or module}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(made, "w") as archive:
         for inside, body in data.items():
             archive.writestr(inside, body)
-    return path
+    return made
 
 
 def unpack(path: Path, location: Path) -> Path:
-    """Lay a wheel's files into a directory as an installer does that removes nothing. Returns the directory."""
+    """Lay a wheel's files into a directory as an installer does that removes nothing. Returns the
+    directory.
+    """
     location.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(location)
@@ -92,18 +95,16 @@ def pip_install(python: Path | str, *wheels: Path, options: Sequence[str] = ()) 
 def pip(python: Path | str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run pip; its errors end the test, but for ``pip check``, which says by its exit code what it found."""
     command = [str(python), "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=clean_environment(), timeout=120
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=clean_environment(), timeout=120)
     assert done.returncode == 0 or arguments[0] == "check", done.stderr
     return done
 
 
 def virtual_environment(folder: Path, *, with_pip: bool = False, system_site_packages: bool = False) -> Path:
     """Make a virtual environment and return its interpreter. With pip it takes some seconds."""
-    venv.EnvBuilder(
-        with_pip=with_pip, system_site_packages=system_site_packages, symlinks=os.name != "nt"
-    ).create(folder)
+    venv.EnvBuilder(with_pip=with_pip, system_site_packages=system_site_packages, symlinks=os.name != "nt").create(
+        folder
+    )
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
@@ -115,7 +116,9 @@ def site_packages(python: Path | str) -> Path:
 def run(
     python: Path | str, code: str, *locations: Path, variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run code with an interpreter, the locations on PYTHONPATH. Ask for ``stdout``, ``stderr``, ``returncode``."""
+    """Run code with an interpreter, the locations on PYTHONPATH. Ask for ``stdout``, ``stderr``,
+    ``returncode``.
+    """
     environment = clean_environment() | dict(variables or {})
     if locations:
         environment["PYTHONPATH"] = os.pathsep.join(map(str, locations))
@@ -131,10 +134,11 @@ def last_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def probe(python: Path | str, name: str, *locations: Path, only: bool = True) -> dict[str, Any]:
-    """The facts of one section as a probe prints them, run by an interpreter with the locations on PYTHONPATH.
+    """The facts of one section as a probe prints them, run by an interpreter with the locations on
+    PYTHONPATH.
 
-    With ``only``, nothing but the locations and the standard library is on the search path (``python -S``), where
-    there are locations at all.
+    With ``only``, nothing but the locations and the standard library is on the search path (``python -S``),
+    where there are locations at all.
     """
     environment = clean_environment()
     options = []
