@@ -73,6 +73,14 @@ def is_code(path: str) -> bool:
     return not outside and bool(_CODE.search(path)) and not _ASIDE.search(path)
 
 
+def without_bytecode(files: dict[str, Any] | None) -> dict[str, Any]:
+    """A list of files less the compiled ones, which Python writes anew as it pleases (numpy 1.26 ships one)."""
+    if files is None:
+        return {"count": 0, "examples": {}}
+    kept = {path: value for path, value in files["examples"].items() if not path.endswith(".pyc")}
+    return {"count": files["count"] - len(files["examples"]) + len(kept), "examples": kept}
+
+
 class PKG001(Contradiction):
     """A distribution requires another one, which is missing or has a version that it does not accept.
 
@@ -614,7 +622,7 @@ class PKG006(Contradiction):
     Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
     likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note.
     Silent for editable installs, for distributions without RECORD, and for altered files that another
-    distribution owns too (PKG003 explains those).
+    distribution owns too (PKG003 explains those). Compiled bytecode is not looked at.
 
     Fix: reinstall the same version.
 
@@ -636,8 +644,8 @@ class PKG006(Contradiction):
         for name, record in sorted(distributions_of(target).items()):
             if record["record"] is None or (record["direct_url"] and record["direct_url"]["editable"]):
                 continue
-            missing = record.get("missing_files", {"count": 0, "examples": {}})
-            altered = record.get("altered_files", {"count": 0, "examples": {}})
+            missing = without_bytecode(record.get("missing_files"))
+            altered = without_bytecode(record.get("altered_files"))
             others = self._owned_by_others(target, name)
             changed = {
                 path: sizes for path, sizes in altered["examples"].items() if path.split("/", 1)[0] not in others

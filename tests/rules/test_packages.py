@@ -468,13 +468,14 @@ ALTERED: dict[str, Any] = {
         packages(distribution("a", altered_files=ALTERED, direct_url={"url": "file:///src", "editable": True})),
         packages(distribution("a", record=None)),
         packages(distribution("a")),
+        packages(distribution("a", **altered("a/__pycache__/x.cpython-311.pyc", 9, 8))),
         packages(
             OPENCV[0],
             OPENCV[1] | {"altered_files": ALTERED},
             shared_files={OPENCV_PAIR: shared("cv2/__init__.py", count=79, different=3)},
         ),
     ],
-    ids=["editable", "no RECORD", "whole", "owned by another too"],
+    ids=["editable", "no RECORD", "whole", "bytecode", "owned by another too"],
 )
 def test_files_that_contradict_nothing(target: dict[str, Any]) -> None:
     assert findings("PKG006", packages=target) == []
