@@ -98,7 +98,7 @@ def finish(report: Report, format_: str, output: str, output_files: Sequence[tup
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
     for name, path in ((format_, output), *output_files):
-        write_text(path, render(report, name, all_, to_terminal=path == "-"))
+        write_text(path, render(report, name, all_, to_output=path == "-"))
     return exit_code(report)
 
 
@@ -113,17 +113,11 @@ def _outputs(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tup
     return tuple(pairs)
 
 
-def render(report: Report, format_: str, all_: bool, *, to_terminal: bool) -> str:
-    """A report in a format, coloured only for a terminal (or with FORCE_COLOR), never with NO_COLOR."""
-    from driftcheck.report.formats import RenderOptions  # noqa: PLC0415
-    from driftcheck.report.formats import render as render_report  # noqa: PLC0415
+def render(report: Report, format_: str, all_: bool, *, to_output: bool) -> str:
+    """A report in a format: for standard output as wide, coloured and accented as that shows, for files plain."""
+    from driftcheck.report import formats  # noqa: PLC0415
 
-    return render_report(report, format_, RenderOptions(all=all_, width=None, color=to_terminal and _wants_color()))
-
-
-def _wants_color() -> bool:
-    if os.environ.get("NO_COLOR"):
-        return False
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    options = formats.RenderOptions(all=all_)
+    if to_output:
+        options = formats.terminal_options(sys.stdout, os.environ, all_=all_)
+    return formats.render(report, format_, options)

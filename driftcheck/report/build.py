@@ -6,23 +6,25 @@ from collections.abc import Sequence
 
 from driftcheck.explain import explain_one, explain_pair
 from driftcheck.findings import Impact
-from driftcheck.report.model import Report, Target, environment_of
+from driftcheck.report.model import Report, Target, environment_of, redacted
 from driftcheck.snapshot import Snapshot
 
 
 def diff_report(baseline: Snapshot, targets: Sequence[Snapshot], fail_on: Impact | None) -> Report:
     """One baseline against one or more targets."""
-    return Report(
+    report = Report(
         baseline=environment_of(baseline),
         targets=tuple(Target(environment_of(target), explain_pair(baseline, target)) for target in targets),
         fail_on=fail_on,
     )
+    return redacted(report)
 
 
 def check_report(target: Snapshot, fail_on: Impact | None) -> Report:
     """One environment alone: its contradictions."""
-    return Report(
+    report = Report(
         baseline=None,
         targets=(Target(environment_of(target), explain_one(target)),),
         fail_on=fail_on,
     )
+    return redacted(report)
