@@ -136,9 +136,7 @@ def minor_of(python: Mapping[str, Any]) -> str | None:
     return found.group() if found else None
 
 
-def _abi_differences(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> Iterator[tuple[str, tuple[str, Any], Any]]:
+def _abi_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, Any], Any]]:
     """(key of the fact, (word, value in the baseline), value in the target). What one side lacks is equal."""
     pairs = [
         ("implementation", "implementation", before.get("implementation"), after.get("implementation")),
@@ -202,7 +200,7 @@ def _is_record(change: Change) -> bool:
 
 
 def _is_interpreter_tag(change: Change) -> bool:
-    """A wheel tag that names one version of an interpreter: cp311-cp311-*, not py3-none-any or cp37-abi3-*."""
+    """A wheel tag that names one version of an interpreter: cp311-cp311-*, not py3-none-any, cp37-abi3-*."""
     if len(change.path) != 5 or change.path[3] != "tags":
         return False
     return re.match(r"(?:cp|pp)\d+-(?!abi3|none)", change.path[4]) is not None
@@ -346,8 +344,8 @@ class PY003(Drift):
             ]
             evidence = [
                 at(target, "target", "python", "missing_modules", module),
-                at(baseline, "baseline", "python", "missing_modules", module),
-                at(target, "target", "python", "base_executable"),
+                *wheels.present(baseline, "baseline", ("python", "missing_modules")),
+                *wheels.present(target, "target", ("python", "base_executable")),
             ]
             evidence += [at(target, "target", *wheels.DISTRIBUTIONS, name, "version") for name, _ in needing]
             users = wheels.listed([name for name, _ in needing])
@@ -358,15 +356,9 @@ class PY003(Drift):
                 f"This Python was built without {module}",
                 Subject("module", module),
                 f"The baseline's Python has {module}; this one does not, so `import {public}` fails. "
-                + (
-                    f"Importing {users} needs it."
-                    if users
-                    else "No installed distribution is known to need it."
-                ),
+                + (f"Importing {users} needs it." if users else "No installed distribution is known to need it."),
                 predicted_error=(
-                    needing[0][1].predicted_error
-                    if needing
-                    else f"ModuleNotFoundError: No module named '{module}'"
+                    needing[0][1].predicted_error if needing else f"ModuleNotFoundError: No module named '{module}'"
                 ),
                 evidence=evidence,
                 fix=_build_fix(target, module),

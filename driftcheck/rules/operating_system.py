@@ -62,8 +62,7 @@ class SYS001(Drift):
                 Confidence.LIKELY,
                 f"{here} instead of {there}, with packages that were installed for {there}",
                 Subject("platform", "system"),
-                f"The wheels of {wheels.listed(misfits)} are for another platform; no code in them can be "
-                "loaded here.",
+                f"The wheels of {wheels.listed(misfits)} are for another platform; no code in them can be loaded here.",
                 predicted_error=wheels.first_error(target, misfits),
                 evidence=evidence,
                 fix=[wheels.rebuild_fix()],
@@ -78,11 +77,7 @@ class SYS001(Drift):
                 "fit the "
                 "platform that they are on; their numerical libraries are other builds.",
                 evidence=evidence,
-                fix=[
-                    Fix(
-                        "advice", f"Compare with an environment on {there}, such as a container of the image."
-                    )
-                ],
+                fix=[Fix("advice", f"Compare with an environment on {there}, such as a container of the image.")],
             )
 
     def explains(self, finding: Finding, change: Change) -> bool:
@@ -98,7 +93,7 @@ class SYS001(Drift):
                 or (len(path) == 4 and path[3] == "location")
                 or wheels.explained_by_marker(finding.evidence, path)
             )
-        return change.section == "variables" and path[2] in _PLATFORM_VARIABLES
+        return change.section == "variables" and len(path) > 2 and path[2] in _PLATFORM_VARIABLES
 
 
 _PLATFORMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
@@ -205,8 +200,7 @@ class SYS002(Drift):
                 f"{family} instead of {before[0]}, with {kind} wheels installed",
                 Subject("libc", "family"),
                 f"The wheels of {wheels.listed(misfits)} were made for {before[0]} and do not load on "
-                f"{family}."
-                + (f" {stand_in} supplies a part of glibc, and some may load." if stand_in else ""),
+                f"{family}." + (f" {stand_in} supplies a part of glibc, and some may load." if stand_in else ""),
                 predicted_error=_loader_error(baseline, target, family, misfits),
                 evidence=evidence,
                 fix=[*_image_fix(target, before[0]), wheels.rebuild_fix()],
@@ -420,9 +414,7 @@ def _program_fix(
     if package is None and manager == "dpkg":
         package = need.debian[0]
     if package is None:
-        return [
-            Fix("advice", f"Install the system package that holds it (Debian calls it {need.debian[0]}).")
-        ]
+        return [Fix("advice", f"Install the system package that holds it (Debian calls it {need.debian[0]}).")]
     return [Fix(_KINDS[manager], f"{_INSTALL[manager]} {package}")]
 
 

@@ -207,11 +207,8 @@ class CPU002(Drift):
         needs = _unmet(target, after)
         if needs:
             name, need, lacking = needs[0]
-            evidence += [
-                at(target, "target", *wheels.DISTRIBUTIONS, known, "version") for known, _, _ in needs
-            ]
-            if lookup(target, ("machine", "cpu", "flags")):
-                evidence.append(at(target, "target", "machine", "cpu", "flags", lacking[0]))
+            evidence += [at(target, "target", *wheels.DISTRIBUTIONS, known, "version") for known, _, _ in needs]
+            evidence += wheels.present(target, "target", ("machine", "cpu", "model"))
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY,
@@ -251,9 +248,7 @@ LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 
 # Libraries that were seen to choose kernels by CPUID: NPY_DISABLE_CPU_FEATURES, OPENBLAS_CORETYPE and
 # ATEN_CPU_CAPABILITY change their results.
-_NUMERICAL = frozenset(
-    {"numpy", "scipy", "torch", "onnxruntime", "tensorflow", "jaxlib", "scikit-learn", "faiss-cpu"}
-)
+_NUMERICAL = frozenset({"numpy", "scipy", "torch", "onnxruntime", "tensorflow", "jaxlib", "scikit-learn", "faiss-cpu"})
 
 
 def _unmet(target: Snapshot, level: str) -> list[tuple[str, tables.ProcessorNeed, Sequence[str]]]:
@@ -281,8 +276,7 @@ def _processor_fix(needs: Sequence[tuple[str, tables.ProcessorNeed, Sequence[str
     fixes.append(
         Fix(
             "advice",
-            "Run it on a machine with the baseline's instructions; in a VM, give the guest the host's CPU "
-            "type.",
+            "Run it on a machine with the baseline's instructions; in a VM, give the guest the host's CPU type.",
         )
     )
     return fixes

@@ -111,13 +111,7 @@ class ENV001(Contradiction):
                 fix=_thread_fixes(name, limit),
             )
         quota = lookup(target, ("limits", "cgroup", "cpu_quota"))
-        if (
-            asked
-            or quota is None
-            or seen is None
-            or seen < FAR * limit
-            or not _computes_in_threads(target, _NOT_RAYON)
-        ):
+        if asked or quota is None or seen is None or seen < FAR * limit or not _computes_in_threads(target, _NOT_RAYON):
             return
         yield self.finding(
             Impact.SLOWS,
@@ -128,9 +122,13 @@ class ENV001(Contradiction):
             "control group's "
             "quota, so the process is throttled in each period.",
             evidence=[
-                at(target, "target", "limits", "cgroup", "cpu_quota"),
-                at(target, "target", "limits", "cpus", "affinity"),
-                at(target, "target", "variables", "variables", "OMP_NUM_THREADS"),
+                *wheels.present(
+                    target,
+                    "target",
+                    ("limits", "cgroup", "cpu_quota"),
+                    ("limits", "cpus"),
+                    ("variables", "variables", "OMP_NUM_THREADS"),
+                )
             ],
             fix=_thread_fixes("OMP_NUM_THREADS", limit),
         )
@@ -220,7 +218,7 @@ class ENV002(Drift):
                 continue
             words.append(f"{name} {_set(baseline, name)} -> {_set(target, name)}")
             for side, snapshot in (("baseline", baseline), ("target", target)):
-                evidence.append(at(snapshot, side, "variables", "variables", name))
+                evidence += wheels.present(snapshot, side, ("variables", "variables", name))
         numbers = [started(snapshot, "OMP_NUM_THREADS") for snapshot in (baseline, target)]
         if None not in numbers and numbers[0] != numbers[1] and "OMP_NUM_THREADS" not in differing:
             words.append(f"CPUs in sight {numbers[0]} -> {numbers[1]}")
@@ -231,7 +229,7 @@ class ENV002(Drift):
         here, there = numbers[1], numbers[0]
         title = "Another number of threads computes here"
         if here is not None and there is not None and here != there:
-            title = f"OpenMP computes with {here} threads instead of {there}"
+            title = f"OpenMP computes with {here} {'thread' if here == 1 else 'threads'} instead of {there}"
         fixes = [Fix("variable", f"OMP_NUM_THREADS={there}")] if there is not None and here != there else []
         yield self.finding(
             Impact.CHANGES_RESULTS,
@@ -308,8 +306,8 @@ class ENV003(Drift):
                 Subject("variable", name),
                 f"{name}={value} {what}.",
                 evidence=[
-                    at(baseline, "baseline", "variables", "variables", name),
-                    at(target, "target", "variables", "variables", name),
+                    *wheels.present(baseline, "baseline", ("variables", "variables", name)),
+                    *wheels.present(target, "target", ("variables", "variables", name)),
                 ],
                 fix=[Fix("variable", f"unset {name}" if after else f"{name}={value}")],
             )
@@ -318,9 +316,7 @@ class ENV003(Drift):
         name = finding.subject.name
         if change.path[:3] == ("variables", "variables", name):
             return True
-        value = next(
-            (entry.value["value"] for entry in finding.evidence if entry.value and "value" in entry.value), ""
-        )
+        value = next((entry.value["value"] for entry in finding.evidence if entry.value and "value" in entry.value), "")
         if name == "PYTHONPATH" and change.path[:2] == ("python", "search_path"):
             entry = change.before if change.kind == "removed" else change.after
             return change.kind != "changed" and isinstance(entry, str) and entry in _entries(value)

@@ -98,9 +98,9 @@ def tag_evidence(snapshot: Snapshot, names: Sequence[str]) -> list[Evidence]:
 
 
 def first_error(snapshot: Snapshot, names: Sequence[str]) -> str | None:
-    """What the first import prints where Python does not see the extension modules of these distributions.
+    """What the first import prints where Python does not see the extension modules of these.
 
-    Python looks for them by the endings that it knows; those of another Python, libc or machine are not there.
+    It looks for them by the endings that it knows; those of another Python, libc or machine are not there.
     Each text was seen with NumPy 1.26.4 and 2.4.6, onnxruntime 1.31.1 and torch 2.13.0 on a Python of another
     version.
     """
@@ -129,9 +129,7 @@ def by_marker(baseline: Snapshot, target: Snapshot, variables: Sequence[str]) ->
 
     Only markers that ask for one of ``variables`` (PEP 508) count. The evidence is the marker, at its place.
     """
-    environments = {
-        side: _environment(snapshot) for side, snapshot in (("baseline", baseline), ("target", target))
-    }
+    environments = {side: _environment(snapshot) for side, snapshot in (("baseline", baseline), ("target", target))}
     found: list[Evidence] = []
     for side, here, there in (("baseline", baseline, target), ("target", target, baseline)):
         other = "target" if side == "baseline" else "baseline"
@@ -184,6 +182,16 @@ def _holds(marker: str, environment: tuple[tuple[str, str], ...]) -> bool:
         return Marker(marker).evaluate({**dict(environment), "extra": ""})
     except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError):
         return False
+
+
+def present(snapshot: Snapshot, side: str, *paths: tuple[str, ...]) -> list[Evidence]:
+    """Those of these facts that the snapshot holds, as evidence."""
+    found = []
+    for path in paths:
+        table = lookup(snapshot, path[:-1]) if len(path) > 1 else snapshot.facts(path[0])
+        if isinstance(table, dict) and path[-1] in table:
+            found.append(Evidence(side, path, table[path[-1]]))
+    return found
 
 
 def texts(value: Any) -> Iterator[str]:
