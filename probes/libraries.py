@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import os
 import re
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 from . import common, elf, library_files, loader, os_packages
 
@@ -119,7 +120,8 @@ def extension_name(file_name: "str", tag: "Optional[str]") -> "Tuple[Optional[st
     own = match.group("tag")
     if own is None or own.startswith("abi3") or tag is None:
         return match.group("stem"), True
-    return match.group("stem"), own == tag or own.startswith(tag + "-")
+    # The marks m and d (pymalloc, debug) belong to the same version; t (free-threaded) is another ABI.
+    return match.group("stem"), re.match(re.escape(tag) + r"[md]*(?:-|$)", own) is not None
 
 
 def highest(versions: "Iterable[str]") -> "Dict[str, str]":
@@ -471,8 +473,8 @@ class _Measurement:
                 self.walks[file.key] = walk
                 if walk.failed:
                     self._walk_again(file, len(walk.failed))
-                if self.walks[file.key].failed and self._is_named(file):
-                    self._set_role(file, "plugin")
+                if self.walks[file.key].failed:
+                    self._judge(file)
         for file in self.environment.files:
             failed = self.walks[file.key].failed if file.key in self.walks else []
             lent = self.lent.get(file.key)
@@ -511,25 +513,40 @@ class _Measurement:
                 return self.name(library.path)
         return None
 
-    def _is_named(self, file: "File") -> "bool":
-        """Whether another file near it names it: somebody may open it by name."""
-        wanted = file.relative.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")
-        folder = file.path.rsplit("/", 1)[0]
+    def _named_by(self, file: "File") -> "Optional[str]":
+        """A file near it that names it, so that somebody may open it by name: Python code, else a library."""
+        name = file.relative.rsplit("/", 1)[-1].encode("utf-8", "surrogateescape")
+        stem = name.split(b".", 1)[0]
+        # In code also without the suffix: torchvision has its own loaded as "_C".
+        wanted = (name, b'"' + stem + b'"', b"'" + stem + b"'")
+        folder, _, _ = file.path.rpartition("/")
+        below = [folder + "/" + one for one in self.place.list_dir(folder) if "." not in one and one[0] != "_"]
+        for directory in [folder, folder.rpartition("/")[0], *below[:50]]:
+            for code in [code for code in self.place.list_dir(directory) if code.endswith(".py")][:200]:
+                text = self.place.read_bytes(directory + "/" + code, 1 << 20) or b""
+                if any(one in text for one in wanted):
+                    entry = file.entry.rstrip("/") + "/"
+                    path = directory + "/" + code
+                    return path[len(entry) :] if path.startswith(entry) else path
         for other in self.environment.files:
             library = self.libraries.get(other.key)
             if other is file or library is None or library.elf is None or other.owner != file.owner:
                 continue
-            if self.roles[other.key] in ("module", "bundled") and other.path.rsplit("/", 1)[0] == folder:
+            if self.roles[other.key] in ("module", "bundled") and other.path.rpartition("/")[0] == folder:
                 try:
-                    if elf.find_in_constants(library.elf, [wanted]):
-                        return True
+                    if elf.find_in_constants(library.elf, [name]):
+                        return other.key
                 except elf.ElfError as error:
                     self.place.problem(other.path, error.reason)
-        for directory in (folder, folder.rsplit("/", 1)[0]):
-            for name in [name for name in self.place.list_dir(directory) if name.endswith(".py")][:200]:
-                if wanted in (self.place.read_bytes(directory + "/" + name, 1 << 20) or b""):
-                    return True
-        return False
+        return None
+
+    def _judge(self, file: "File") -> "None":
+        """A file that nothing needs and that cannot be loaded: does anything name it?"""
+        if self.roles[file.key] == "unused":
+            named_by = self._named_by(file)
+            if named_by is not None:
+                self._set_role(file, "plugin")
+                self.record(file)["named_by"] = named_by
 
     def _first(self, file: "File", text: "str", kind: "str") -> "None":
         """The first thing at which the loader would stop, in its own words."""
@@ -585,7 +602,7 @@ class _Measurement:
         everywhere = [mapped.library for mapped in program]
         for file in self.environment.files:
             opened = self.walks.get(file.key)
-            if opened is None or self.roles[file.key] != "module" or opened.failed:
+            if opened is None or opened.failed:
                 continue
             walk = opened
             lacking = {}  # type: Dict[str, Any]
@@ -602,6 +619,7 @@ class _Measurement:
                 if keys:
                     total += self._name_symbols(file, mapped, keys, lacking)
             if lacking:
+                self._judge(file)
                 self.record(file)["undefined"] = lacking
                 self.record(file)["undefined_count"] = total
 
@@ -851,7 +869,8 @@ class _SystemOwners:
 def _tag_of(place: "Place") -> "Optional[str]":
     """The start of the interpreter's own extension suffix (``cpython-311``), from what is there of it."""
     if place.live:
-        return sys.implementation.cache_tag
+        match = re.match(r"\.(cpython-\d+t?)", EXTENSION_SUFFIXES[0])
+        return match.group(1) if match else None
     for entry in place.search_path:
         match = re.search(r"/python(\d+)\.(\d+)(t?)(?:/|$)", entry)
         if match:

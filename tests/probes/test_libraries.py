@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,7 @@ assembler = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(assembler)
 
 SCHEMA = json.loads(Path(driftcheck.schemas.sections.__path__[0], "libraries.json").read_text())
-TAG = sys.implementation.cache_tag
-SUFFIX = f".{TAG}-x86_64-linux-gnu.so"
+SUFFIX = EXTENSION_SUFFIXES[0]
 MUSL = "/lib/ld-musl-x86_64.so.1"
 GLIBC = "/lib64/ld-linux-x86-64.so.2"
 
@@ -332,7 +332,27 @@ def test_plugins_and_files_that_nothing_loads(site: Site) -> None:
     files = site.measure()["files"]
     assert files["ort/libort_providers_cuda.so"]["role"] == "plugin"
     assert files["ort/libjit_test.so"]["role"] == "unused"
+    assert files["ort/libort_providers_cuda.so"]["named_by"] == "ort/_state" + SUFFIX
     assert "ort/_state" + SUFFIX not in files
+
+
+@live
+def test_a_library_that_python_code_opens_by_its_stem(site: Site) -> None:
+    """As torchvision does with its operators: no module, loaded by torch.ops.load_library all the same."""
+    site.module("torch/_C", needed=("libc10.so",), runpath="$ORIGIN/lib")
+    site.library("torch/lib/libc10.so", defines=(("c10_new", ""),))
+    for name, asked in (("_ops", "c10_old"), ("_spare", "c10_older")):
+        site.library(f"vision/{name}.so", needed=("libc10.so",), needs=((asked, "", "", False),))
+    site.write("vision/io/extension.py", b"path = find('_ops')\n")
+    site.distribution("torch", "torch/_C" + SUFFIX, "torch/lib/libc10.so")
+    site.distribution("vision", "vision/_ops.so", "vision/_spare.so", requires=("torch",))
+    files = site.measure()["files"]
+    assert (files["vision/_ops.so"]["role"], files["vision/_ops.so"]["named_by"]) == (
+        "plugin",
+        "vision/io/extension.py",
+    )
+    assert list(files["vision/_ops.so"]["undefined"]) == ["c10_old"]
+    assert files["vision/_spare.so"]["role"] == "unused"
 
 
 @live
@@ -594,6 +614,7 @@ def test_other_platforms_have_no_elf_files(monkeypatch: pytest.MonkeyPatch) -> N
         ("_C.cpython-311.so", ("_C", True)),
         ("_C.cpython-310-x86_64-linux-gnu.so", ("_C", False)),
         ("_C.cpython-311t-x86_64-linux-gnu.so", ("_C", False)),
+        ("_C.cpython-311d-x86_64-linux-gnu.so", ("_C", True)),
         ("_C.abi3.so", ("_C", True)),
         ("_C.so", ("_C", True)),
         ("libfoo.so.1", (None, False)),
