@@ -16,7 +16,7 @@ from . import common, wheel_tags
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Container, Dict, FrozenSet, List, Optional, Sequence
 
     from .common import Place
 
@@ -37,7 +37,8 @@ def measure(place: "Place") -> "Dict[str, Any]":
         Unavailable: where the interpreter does not run (files of an image).
     """
     if not place.live:
-        raise common.Unavailable("only the running interpreter knows these facts")
+        raise common.Unavailable("static_python.py works these facts out from files")
+    standard = os.path.dirname(os.__file__)
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     libc_name, libc_version = wheel_tags.libc_of_process()
     return {
@@ -62,13 +63,15 @@ def measure(place: "Place") -> "Dict[str, Any]":
         "base_executable": getattr(sys, "_base_executable", None) or sys.executable,
         "prefix": sys.prefix,
         "base_prefix": sys.base_prefix,
-        "environment": environment(place),
+        "environment": environment(place, sys.prefix, sysconfig.get_path("stdlib")),
         "shared_library": sysconfig.get_config_var("INSTSONAME")
         if sysconfig.get_config_var("Py_ENABLE_SHARED")
         else None,
         "search_path": list(place.search_path),
         "search_path_files": path_configuration(place),
-        "shadowed_modules": shadowed_modules(place),
+        "shadowed_modules": shadowed_modules(
+            place, standard, standard_names(place, standard), EXTENSION_SUFFIXES, sys.builtin_module_names
+        ),
         "missing_modules": dict.fromkeys(missing_modules(place), True),
         "flags": {name: int(getattr(sys.flags, name)) for name in FLAGS if hasattr(sys.flags, name)},
         "tags": wheel_tags.supported(libc_name, libc_version, free_threaded),
@@ -82,9 +85,12 @@ FLAGS = (
 )  # fmt: skip
 
 
-def environment(place: "Place") -> "Dict[str, Any]":
-    """What kind of environment the prefix is: ``venv`` (with its ``pyvenv.cfg``), ``conda`` or ``system``."""
-    configuration = place.read_text(os.path.join(sys.prefix, "pyvenv.cfg"), 1 << 16)
+def environment(place: "Place", prefix: "str", standard: "str") -> "Dict[str, Any]":
+    """What kind of environment the prefix is: ``venv`` (with its ``pyvenv.cfg``), ``conda`` or ``system``.
+
+    ``standard`` is the directory of the standard library.
+    """
+    configuration = place.read_text(os.path.join(prefix, "pyvenv.cfg"), 1 << 16)
     if configuration is not None:
         settings = parse_pyvenv(configuration)
         return {
@@ -93,9 +99,9 @@ def environment(place: "Place") -> "Dict[str, Any]":
             "system_site_packages": settings.get("include-system-site-packages", "false").lower() == "true",
             "externally_managed": False,
         }
-    conda = place.is_dir(os.path.join(sys.prefix, "conda-meta"))
+    conda = place.is_dir(os.path.join(prefix, "conda-meta"))
     # PEP 668: such an interpreter refuses `pip install`, and fixes must say so.
-    marker = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    marker = os.path.join(standard, "EXTERNALLY-MANAGED")
     return {
         "kind": "conda" if conda else "system",
         "creator": None,
@@ -124,7 +130,7 @@ def path_configuration(place: "Place") -> "Dict[str, Dict[str, Any]]":
     """
     found = {}  # type: Dict[str, Dict[str, Any]]
     for entry in dict.fromkeys(place.search_path):
-        for name in place.list_dir(entry) if entry and os.path.isdir(entry) else ():
+        for name in place.list_dir(entry) if entry and place.is_dir(entry) else ():
             path = os.path.join(entry, name)
             if name.endswith(".pth") and os.path.basename(entry) in ("site-packages", "dist-packages"):
                 lines = (place.read_text(path, 1 << 20) or "").splitlines()
@@ -136,33 +142,49 @@ def path_configuration(place: "Place") -> "Dict[str, Dict[str, Any]]":
     return found
 
 
-def shadowed_modules(place: "Place") -> "Dict[str, str]":
-    """Modules of the standard library that a file earlier on the search path hides: ``{"json": path}``."""
-    standard = os.path.normcase(os.path.dirname(os.__file__))
-    names = standard_names(place, standard)
+def shadowed_modules(
+    place: "Place",
+    standard: "str",
+    names: "FrozenSet[str]",
+    suffixes: "Sequence[str]",
+    built_in: "Container[str]",
+) -> "Dict[str, str]":
+    """Modules of the standard library that a file earlier on the search path hides: ``{"json": path}``.
+
+    ``names`` are those of the standard library's modules, ``suffixes`` the endings of extension modules, and
+    ``built_in`` the modules that are part of the interpreter, which nothing hides.
+    """
+    standard = os.path.normcase(standard)
     hidden = {}  # type: Dict[str, str]
     for entry in place.search_path:
         if os.path.normcase(os.path.abspath(entry)) == standard:
             break
-        for file in place.list_dir(entry) if os.path.isdir(entry) else ():
+        for file in place.list_dir(entry) if place.is_dir(entry) else ():
             stem = file.split(".", 1)[0]
-            is_module = file.endswith((".py",) + tuple(EXTENSION_SUFFIXES)) or (
-                file == stem and os.path.exists(os.path.join(entry, file, "__init__.py"))
+            is_module = file.endswith((".py",) + tuple(suffixes)) or (
+                file == stem and place.exists(os.path.join(entry, file, "__init__.py"))
             )
-            if stem in names and is_module and stem not in sys.builtin_module_names:
+            if stem in names and is_module and stem not in built_in:
                 hidden.setdefault(stem, os.path.join(entry, file))
     return hidden
 
 
-def standard_names(place: "Place", standard: "str") -> "frozenset[str]":
+def standard_names(place: "Place", standard: "str") -> "FrozenSet[str]":
     """Names of the standard library's modules (``sys`` lists them since 3.10, the directory did before)."""
     names = getattr(sys, "stdlib_module_names", None)
     if names is None:
-        names = {file.split(".", 1)[0] for file in place.list_dir(standard)} - {
-            "site-packages",
-            "__pycache__",
-        }
-    return frozenset(names) - {"sitecustomize", "usercustomize"}
+        return standard_names_in(place, standard)
+    return frozenset(names) - _CUSTOMISATION
+
+
+def standard_names_in(place: "Place", standard: "str") -> "FrozenSet[str]":
+    """What the directory of the standard library holds, by name."""
+    names = {file.split(".", 1)[0] for file in place.list_dir(standard)}
+    return frozenset(names) - {"site-packages", "dist-packages", "__pycache__"} - _CUSTOMISATION
+
+
+# These are for users to write; no file of theirs hides one of the standard library's.
+_CUSTOMISATION = frozenset(["sitecustomize", "usercustomize"])
 
 
 def missing_modules(place: "Place") -> "List[str]":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -49,9 +50,13 @@ def test_modules_that_hide_the_standard_library(tmp_path: Path) -> None:
     (first / "email").mkdir()  # without __init__.py it hides nothing
     (first / "tomllib.txt").write_text("")
     (first / "numpy.py").write_text("")
-    hidden = python.shadowed_modules(place(first, standard))
-    assert hidden == {"random": f"{first}/random.py", "queue": f"{first}/queue"}
-    assert python.shadowed_modules(place(standard, first)) == {}
+
+    def hidden(where: common.Place) -> dict[str, str]:
+        names = python.standard_names(where, str(standard))
+        return python.shadowed_modules(where, str(standard), names, EXTENSION_SUFFIXES, sys.builtin_module_names)
+
+    assert hidden(place(first, standard)) == {"random": f"{first}/random.py", "queue": f"{first}/queue"}
+    assert hidden(place(standard, first)) == {}
     # What Python does with it:
     code = "import random, queue; print(random.__file__); print(queue.__file__)"
     answer = subprocess.run(
