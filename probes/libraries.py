@@ -21,7 +21,7 @@ from . import common, elf, library_files, loader, os_packages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple  # noqa: F401
+    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
 
     from .common import Place
     from .library_files import File
@@ -570,23 +570,25 @@ class _Measurement:
             walk = self.walks.get(file.key)
             if walk is None:
                 continue
-            for mapped in walk.mapped:
-                for soname, versions in mapped.elf.required.items():
-                    provider = walk.names.get(soname)
-                    if provider is None or not provider.elf.offered:
-                        continue  # missing itself, or without versions: the loader takes what it finds
-                    for version, weak in versions.items():
-                        if not weak and version not in provider.elf.offered:
-                            self._lacks_version(file, mapped, provider, soname, version)
+            for mapped, provider, soname, version in _lacking_versions(walk):
+                self._lacks_version(file, mapped, provider, soname, version)
 
     def _lacks_version(
         self, file: "File", mapped: "Mapped", provider: "Mapped", soname: "str", version: "str"
     ) -> "None":
-        lacking = self.record(file).setdefault("missing_versions", {}).setdefault(soname, {})
-        chain = [self.name(step.answer.name) for step in mapped.chain() if step.library is not self.loader.program]
-        lacking.setdefault(version, {"provider": self.name(provider.answer.name), "chain": chain})
+        lacking = self.record(file).setdefault("missing_versions", {})
+        self._add_version(lacking, mapped, provider, soname, version)
         text = "%s: version `%s' not found (required by %s)"
         self._first(file, text % (provider.answer.name, version, mapped.answer.name), "version")
+
+    def _add_version(
+        self, lacking: "Dict[str, Any]", mapped: "Mapped", provider: "Mapped", soname: "str", version: "str"
+    ) -> "None":
+        chain = [self.name(step.answer.name) for step in mapped.chain()]
+        if mapped.chain()[0].library is self.loader.program and len(chain) > 1:
+            del chain[0]
+        record = {"provider": self.name(provider.answer.name), "chain": chain}
+        lacking.setdefault(soname, {}).setdefault(version, record)
 
     # Undefined symbols
 
@@ -741,6 +743,10 @@ class _Measurement:
     def _interpreter(self) -> "Dict[str, Any]":
         program = self.loader.program
         file = program.elf if program is not None else None
+        lacking = {}  # type: Dict[str, Any]
+        if self.loader.libc != "musl":
+            for mapped, provider, soname, version in _lacking_versions(self.start):
+                self._add_version(lacking, mapped, provider, soname, version)
         return {
             "path": self.executable,
             "libc": self.loader.libc if file is not None else None,
@@ -748,7 +754,20 @@ class _Measurement:
             "machine": file.machine_name if file is not None else None,
             "bits": file.bits if file is not None else None,
             "missing": self._failures(self.start.failed),
+            "missing_versions": lacking,
         }
+
+
+def _lacking_versions(walk: "Walk") -> "Iterator[Tuple[Mapped, Mapped, str, str]]":
+    """``(who, provider, need, version)`` of the versions that the answering library does not offer."""
+    for mapped in walk.mapped:
+        for soname, versions in mapped.elf.required.items():
+            provider = walk.names.get(soname)
+            if provider is None or not provider.elf.offered:
+                continue  # missing itself, or without versions: the loader takes what it finds
+            for version, weak in versions.items():
+                if not weak and version not in provider.elf.offered:
+                    yield mapped, provider, soname, version
 
 
 class _Answers:

@@ -549,13 +549,25 @@ def test_an_unpacked_image_is_read_without_running_it(tmp_path: Path) -> None:
     facts = root.measure()
     assert facts["interpreter"] == {
         "path": "/usr/bin/python3.12", "libc": "glibc", "loader": GLIBC, "machine": "x86_64", "bits": 64,
-        "missing": {},
+        "missing": {}, "missing_versions": {},
     }  # fmt: skip
     key = "pkg/_m.cpython-312-x86_64-linux-gnu.so"
     assert list(facts["files"]) == [key]
     assert first(facts, key) == (f"/lib64/libc.so.6: version `GLIBC_2.38' not found (required by {root.entry}/{key})")
     assert facts["libraries"]["libc.so.6"]["/lib64/libc.so.6"]["offers"] == {"GLIBC": "2.31"}
     assert facts["distributions"][""]["needs"]["libc.so.6"]["versions"] == {"GLIBC": "2.38"}
+
+
+def test_an_interpreter_that_is_too_new_for_the_system(tmp_path: Path) -> None:
+    root = Root(tmp_path, GLIBC)
+    needs = (("call", "GLIBC_2.38", "libc.so.6", False),)
+    root.file("/usr/bin/python3.12", kind=2, interpreter=GLIBC, needed=("libc.so.6", "libnone.so.1"), needs=needs)
+    root.file("/lib64/libc.so.6", soname="libc.so.6", defines=(("malloc", "GLIBC_2.2.5"),))
+    interpreter = root.measure()["interpreter"]
+    assert list(interpreter["missing"]) == ["libnone.so.1"]
+    assert interpreter["missing_versions"] == {
+        "libc.so.6": {"GLIBC_2.38": {"provider": "/lib64/libc.so.6", "chain": ["/usr/bin/python3.12"]}}
+    }
 
 
 def test_musl_says_it_in_other_words_and_binds_by_name_alone(tmp_path: Path) -> None:

@@ -17,9 +17,7 @@ from typing import Any
 import pytest
 from driftcheck.probes import common, loader
 
-_spec = importlib.util.spec_from_file_location(
-    "assemble", Path(__file__).parent / "elf_fixtures" / "assemble.py"
-)
+_spec = importlib.util.spec_from_file_location("assemble", Path(__file__).parent / "elf_fixtures" / "assemble.py")
 assert _spec is not None
 assert _spec.loader is not None
 assembler = importlib.util.module_from_spec(_spec)
@@ -60,9 +58,7 @@ class Root:
         found = self.loader(**environ)
         return found.open(name, found.start())
 
-    def answer(
-        self, need: str, name: str = "/app/m.so", **environ: str
-    ) -> tuple[str | None, str | None, str | None]:
+    def answer(self, need: str, name: str = "/app/m.so", **environ: str) -> tuple[str | None, str | None, str | None]:
         walk = self.walk(name, **environ)
         edges = dict(edge for mapped in walk.mapped for edge in mapped.edges)
         return edges[need].path, edges[need].reason, edges[need].assumption
@@ -123,8 +119,7 @@ def test_both_rpath_and_runpath_in_one_file_means_runpath(tmp_path: Path) -> Non
 def test_lib_and_platform_stand_for_what_the_loader_was_built_with(tmp_path: Path) -> None:
     root = Root(tmp_path)
     directories = b"".join(
-        name + b"/\0"
-        for name in (b"/lib/x86_64-linux-gnu", b"/usr/lib/x86_64-linux-gnu", b"/lib", b"/usr/lib")
+        name + b"/\0" for name in (b"/lib/x86_64-linux-gnu", b"/usr/lib/x86_64-linux-gnu", b"/lib", b"/usr/lib")
     )
     root.file(GLIBC, soname="ld-linux-x86-64.so.2", constants=b"\0text\0" + directories)
     assert root.loader().defaults() == (
@@ -205,10 +200,7 @@ def cache(entries: dict[str, str], flags: int = 0x0303) -> bytes:
         strings += path.encode() + b"\0"
         rows += struct.pack("<iIIIQ", flags, key, value, 0, 0)
     return (
-        b"glibc-ld.so.cache1.1"
-        + struct.pack("<IIB3xIIII", len(entries), len(strings), 2, 0, 0, 0, 0)
-        + rows
-        + strings
+        b"glibc-ld.so.cache1.1" + struct.pack("<IIB3xIIII", len(entries), len(strings), 2, 0, 0, 0, 0) + rows + strings
     )
 
 
@@ -263,9 +255,7 @@ def test_driver_libraries_are_never_missing(tmp_path: Path) -> None:
 def test_a_broken_file_on_the_way_ends_the_search(tmp_path: Path) -> None:
     root = Root(tmp_path)
     root.text("/own/liba.so.1", "")
-    root.text(
-        "/own/libb.so.1", "GROUP ( /lib64/libb.so.1 AS_NEEDED ( /lib64/libbc.so.1 ) ) and some more text"
-    )
+    root.text("/own/libb.so.1", "GROUP ( /lib64/libb.so.1 AS_NEEDED ( /lib64/libbc.so.1 ) ) and some more text")
     root.file("/usr/lib64/liba.so.1")
     root.file("/app/m.so", needed=("liba.so.1", "libb.so.1"), runpath="/own")
     failed = root.walk("/app/m.so").failed
@@ -370,6 +360,41 @@ def test_predictions_equal_what_dlopen_does(tmp_path: Path) -> None:
                 assert os.path.realpath(mapped.answer.name) in str(truth["maps"])
         seen.add(predicted is None)
     assert seen == {True, False}
+
+
+@pytest.mark.skipif(not Path(MUSL).exists(), reason="needs the dynamic loader of musl, the oracle")
+@pytest.mark.parametrize("variable", [False, True])
+def test_the_search_agrees_with_musl_itself(tmp_path: Path, variable: bool) -> None:
+    def put(name: str, **parts: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(assembler.native(**parts))
+        return path
+
+    put("lib/libb.so.1")
+    put("lib/liba.so.1", needed=("libb.so.1",))
+    put("lib/libm_angled.so", soname="libz9.so")
+    program = put("program", interpreter=MUSL, needed=("libc.so",))
+    environ = {"LD_LIBRARY_PATH": str(tmp_path / "lib")} if variable else {}
+    missing = set()
+    for parts in (
+        {"needed": ("liba.so.1",), "runpath": "$ORIGIN/lib"},
+        {"needed": ("liba.so.1", "libnone.so.3"), "rpath": "$ORIGIN/lib"},
+        {"needed": ("libm_angled.so", "libz9.so"), "rpath": "$ORIGIN/lib"},
+        {"needed": ("libc.so.6", "libm.so.6")},
+        {"needed": ("liba.so.1",), "runpath": "$LIB:$ORIGIN/lib"},
+    ):
+        path = put("m.so", **parts)
+        truth = subprocess.run([MUSL, "--list", str(path)], env=environ, check=False, capture_output=True, text=True)
+        found = loader.Loader(common.Place(environ=environ), str(program))
+        walk = found.open(str(path), found.start())
+        lacking = re.findall(r"Error loading shared library (\S+): No such file", truth.stderr)
+        assert [need for _, need, _ in walk.failed] == lacking
+        missing.update(lacking)
+        theirs = dict(re.findall(r"^\s*(\S+) => (\S+)", truth.stdout, re.MULTILINE))
+        edges = {need: answer.name for mapped in walk.mapped for need, answer in mapped.edges if answer.library}
+        assert edges == theirs
+    assert "libnone.so.3" in missing
 
 
 @glibc
