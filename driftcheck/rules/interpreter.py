@@ -71,7 +71,8 @@ class PY001(Drift):
                 Confidence.LIKELY,
                 f"{here} instead of {there}, with packages that were built for another Python",
                 Subject("interpreter", "python"),
-                f"{wheels.listed(misfits)} hold extension modules for another interpreter ({details}). This "
+                f"The wheels of {wheels.listed(misfits)} hold extension modules for another interpreter "
+                f"({details}). This "
                 "one looks "
                 "for other file name endings and does not find them.",
                 predicted_error=wheels.first_error(target, misfits),
@@ -293,7 +294,7 @@ _IMPORTED_BY_MOST = frozenset(
     signal site socket ssl stat string struct subprocess sysconfig tarfile tempfile textwrap threading
     timeit token tokenize traceback types typing unicodedata unittest urllib uuid warnings weakref zipfile
     zipimport zlib zoneinfo
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words to read
 )
 
 

@@ -212,7 +212,8 @@ class CPU002(Drift):
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY,
-                f"The processor is {after}, and {wheels.listed([known for known, _, _ in needs])} need more",
+                f"The processor is {after}, and {wheels.listed([known for known, _, _ in needs])} "
+                f"{'needs' if len(needs) == 1 else 'need'} more",
                 subject,
                 f"The published wheels of {name} use {' '.join(lacking)} without asking; this processor "
                 "does not have "

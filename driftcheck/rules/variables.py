@@ -32,7 +32,7 @@ POOLED = frozenset(
     catboost faiss-cpu faiss-gpu numexpr numba opencv-python opencv-python-headless opencv-contrib-python
     opencv-contrib-python-headless jaxlib mxnet paddlepaddle ctranslate2 llama-cpp-python tokenizers polars
     openvino
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words to read
 )
 
 # Of these, the ones whose default pool ignores a CPU quota: OpenMP and BLAS count CPUs by affinity.

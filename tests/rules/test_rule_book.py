@@ -123,7 +123,7 @@ WORDS = st.sampled_from(
     _lzma _ctypes zlib cp311-cp311-manylinux_2_17_x86_64 cp310-cp310-musllinux_1_2_aarch64 py3-none-any
     cp311-abi3-win_amd64 cpython-311-x86_64-linux-gnu pypy39-pp73 3.11.7 3 2.36 x86_64 arm64 linux darwin win32 glibc
     musl ffmpeg gcc libsndfile.so.1 OMP_NUM_THREADS PYTHONPATH LD_PRELOAD CC value 8 -1 4,2 gcompat debian 12
-    """.split()
+    """.split()  # noqa: SIM905 - a list of words to read
 ) | st.text(max_size=6)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import pytest
 from support.snapshots import distribution, distributions, findings, python, snapshot
 
+from driftcheck.environments import Options, snapshot_of
 from driftcheck.explain import explain_pair
 from driftcheck.findings import Finding
 from driftcheck.rules.variables import cpus_in_sight, started, threads
@@ -92,6 +95,23 @@ def test_env001_is_silent_where_nothing_computes_in_threads() -> None:
 def test_threads_are_read_as_libgomp_reads_them(text: str, number: int | None) -> None:
     """Its answers: =5,2 and ' 4 ' were taken, =0 and =x printed "Invalid value for environment variable"."""
     assert threads(snapshot(variables=variables(OMP_NUM_THREADS=text)), "OMP_NUM_THREADS") == number
+
+
+def test_env001_truth_the_limit_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real start of this interpreter, with more threads asked for than the system lets it run on."""
+    available = len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", str(available + 6))
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
+    measured = snapshot_of(f"python:{sys.executable}", Options())
+    facts = {name: measured.sections[name].facts for name in ("limits", "variables")}
+    assert cpus_in_sight(measured) == available
+    found = {finding.subject.name: finding for finding in findings("ENV001", packages=NUMPY, **facts)}
+    assert found["OMP_NUM_THREADS"].title.startswith(f"OMP_NUM_THREADS starts {available + 6} threads where ")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    measured = snapshot_of(f"python:{sys.executable}", Options())
+    facts = {name: measured.sections[name].facts for name in ("limits", "variables")}
+    quiet = {finding.subject.name for finding in findings("ENV001", packages=NUMPY, **facts)}
+    assert "OMP_NUM_THREADS" not in quiet
 
 
 # ENV002
