@@ -72,9 +72,7 @@ class PY001(Drift):
                 f"{here} instead of {there}, with packages that were built for another Python",
                 Subject("interpreter", "python"),
                 f"The wheels of {wheels.listed(misfits)} hold extension modules for another interpreter "
-                f"({details}). This "
-                "one looks "
-                "for other file name endings and does not find them.",
+                f"({details}). This one looks for other file name endings and does not find them.",
                 predicted_error=wheels.first_error(target, misfits),
                 evidence=evidence,
                 fix=(*_interpreter_fix(before), wheels.rebuild_fix()),
@@ -86,8 +84,7 @@ class PY001(Drift):
                 f"{here} instead of {there}",
                 Subject("interpreter", "python"),
                 f"The interpreters differ ({details}), and the installed wheels fit the one that is here. "
-                "The wheels' "
-                "tags and digests differ for this reason alone.",
+                "The wheels' tags and digests differ for this reason alone.",
                 evidence=evidence,
                 fix=_interpreter_fix(before),
             )

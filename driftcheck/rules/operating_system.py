@@ -302,7 +302,6 @@ class SYS003(Contradiction):
     references = (
         "https://docs.python.org/3/library/shutil.html#shutil.which",
         "https://docs.python.org/3/library/ctypes.html#finding-shared-libraries",
-        "https://python-soundfile.readthedocs.io/en/latest/",
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
