@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
