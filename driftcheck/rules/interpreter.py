@@ -272,8 +272,7 @@ class PY002(Contradiction):
                 f"{path} hides the standard module {module}",
                 Subject("module", module),
                 f"Every `import {module}` in this environment, also inside installed packages, gets this "
-                "file instead "
-                "of the standard library's.",
+                "file instead of the standard library's.",
                 evidence=evidence,
                 fix=fix,
             )

@@ -73,8 +73,7 @@ class SYS001(Drift):
                 Confidence.POSSIBLE,
                 f"{here} instead of {there}",
                 Subject("platform", "system"),
-                "Another platform explains other wheels, paths, system libraries and limits. The packages "
-                "fit the "
+                "Another platform explains other wheels, paths, system libraries and limits. The packages fit the "
                 "platform that they are on; their numerical libraries are other builds.",
                 evidence=evidence,
                 fix=[Fix("advice", f"Compare with an environment on {there}, such as a container of the image.")],
@@ -212,8 +211,7 @@ class SYS002(Drift):
                 f"{family} instead of {before[0]}",
                 Subject("libc", "family"),
                 "No wheel for the other C library is installed. Mathematical functions, memory allocation "
-                "and the size "
-                "of thread stacks still differ between the two.",
+                "and the size of thread stacks still differ between the two.",
                 evidence=evidence,
                 fix=_image_fix(target, before[0]),
             )
@@ -471,8 +469,7 @@ class SYS004(Drift):
                 at(target, "target", "system", "libc", "version"),
             ]
             explanation = (
-                f" Its glibc {_dotted(versions[1])} is older than {_dotted(versions[0])}: what was compiled "
-                "in the "
+                f" Its glibc {_dotted(versions[1])} is older than {_dotted(versions[0])}: what was compiled in the "
                 "baseline may not load."
             )
             local = [name for name, record in sorted(wheels.installed(target).items()) if _built_here(record)]

@@ -78,8 +78,7 @@ class CPU001(Drift):
                 f"{here} instead of {there}",
                 Subject("machine", "architecture"),
                 "The installed wheels fit this architecture. Their kernels are others than in the baseline, "
-                "so results "
-                "may differ in the last digits.",
+                "so results may differ in the last digits.",
                 evidence=evidence,
                 fix=_platform_fix(there),
             )
@@ -198,8 +197,7 @@ class CPU002(Drift):
                 Confidence.CERTAIN,
                 f"The processor has a higher level: {after} instead of {before}",
                 subject,
-                "Everything that runs in the baseline runs here. Libraries that choose kernels at run time "
-                "choose "
+                "Everything that runs in the baseline runs here. Libraries that choose kernels at run time choose "
                 "wider ones, so results may differ in the last digits.",
                 evidence=evidence,
             )
@@ -234,8 +232,7 @@ class CPU002(Drift):
                 if numerical
                 else ""
             )
-            + "Code that was compiled for the baseline's processor (-march=native) dies with an illegal "
-            "instruction.",
+            + "Code that was compiled for the baseline's processor (-march=native) dies with an illegal instruction.",
             evidence=evidence,
             fix=_processor_fix([]),
         )

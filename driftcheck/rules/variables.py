@@ -104,8 +104,7 @@ class ENV001(Contradiction):
                 Confidence.LIKELY,
                 f"{name} starts {number} threads where {limit} can run",
                 Subject("variable", name),
-                f"The CPU limit here lets {limit} run at once (decided by {_decided(target)}). The others "
-                "wait, "
+                f"The CPU limit here lets {limit} run at once (decided by {_decided(target)}). The others wait, "
                 "and barriers make the waiting ones the slowest.",
                 evidence=[at(target, "target", "variables", "variables", name, "value"), *evidence],
                 fix=_thread_fixes(name, limit),
@@ -119,8 +118,7 @@ class ENV001(Contradiction):
             f"Thread pools will start {seen} threads on a quota of {quota:g} CPUs",
             Subject("variable", "OMP_NUM_THREADS"),
             f"{seen} CPUs are in sight and no variable says otherwise. OpenMP and BLAS do not read the "
-            "control group's "
-            "quota, so the process is throttled in each period.",
+            "control group's quota, so the process is throttled in each period.",
             evidence=[
                 *wheels.present(
                     target,
