@@ -92,7 +92,7 @@ def own_distributions(snapshot: Snapshot) -> frozenset[str]:
     if "driftcheck" not in distributions:
         return frozenset()
     needs = {
-        name: {_required_name(text) for text in record["requires"]} & distributions.keys()
+        name: {required_name(text) for text in record["requires"]} & distributions.keys()
         for name, record in distributions.items()
     }
     own = {"driftcheck"}
@@ -114,7 +114,8 @@ def own_distributions(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(own - kept | {"driftcheck"})
 
 
-def _required_name(requirement: str) -> str:
+def required_name(requirement: str) -> str:
+    """The normalised name in a requirement; empty where there is none."""
     found = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", requirement)
     return normalize(found.group()) if found else ""
 

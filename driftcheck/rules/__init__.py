@@ -9,7 +9,7 @@ import inspect
 from driftcheck.rules.base import Contradiction, Drift, Rule
 
 # In the order in which `driftcheck rule` lists them.
-MODULES = ("packages", "interpreter", "processor", "operating_system", "variables")
+MODULES = ("packages", "installs", "builds", "interpreter", "processor", "operating_system", "variables")
 
 
 @functools.cache

@@ -64,7 +64,7 @@ def judge(
             for entry in (torch, record)
             for key in ("shadowed_by", "missing_files", "altered_files", "other_installs")
         )
-        if vision and linux and whole and (0, 17) <= release <= (0, 28):
+        if vision and linux and whole and release == (0, 28):
             return (Impact.BREAKS, Confidence.CERTAIN, no_operator, why)
         return (Impact.BREAKS, Confidence.LIKELY, no_operator if vision else no_library, why)
     ours, theirs = _cuda(build), _cuda(other)

@@ -246,6 +246,36 @@ def test_one_install_in_each_location_is_no_duplicate() -> None:
     assert findings("PKG002", packages=target) == []
 
 
+# PKG010
+
+
+def test_a_distribution_that_a_user_asked_for_is_missing() -> None:
+    torch = distribution("torch", "2.13.0+cpu", requested=True, requires={"sympy>=1.13": ""})
+    sympy, numpy = distribution("sympy", "1.14"), distribution("numpy", "2.1.0", requested=True)
+    known = packages(torch, sympy, numpy, distribution("pip", "25.0", requested=True))
+    (found,) = findings("PKG010", packages=packages(numpy), baseline={"packages": known})
+    assert judged(found) == ("breaks", "likely")
+    assert found.title == "1 distribution of the baseline not installed: torch"
+    assert found.predicted_error == "ModuleNotFoundError: No module named 'torch'"
+    assert [fix.text for fix in found.fix] == ["python -m pip install torch==2.13.0+cpu"]
+    assert findings("PKG010", packages=known, baseline={"packages": packages(numpy)}) == []
+    assert findings("PKG010", packages=known, baseline={"packages": known}) == []
+
+
+def test_where_nothing_was_asked_for_the_tops_are_named() -> None:
+    torch = distribution("torch", "2.5.0", requires={"sympy>=1.13": ""})
+    known = packages(torch, distribution("sympy", "1.14"), distribution("numpy", "2.1.0"))
+    (found,) = findings("PKG010", packages=packages(distribution("numpy", "2.1.0")), baseline={"packages": known})
+    assert judged(found) == ("breaks", "possible")
+    assert found.title.endswith("not installed: torch")
+
+
+def test_what_another_distribution_brings_is_not_missed() -> None:
+    known = packages(distribution("opencv-python", requested=True, modules={"cv2": True}))
+    target = packages(distribution("opencv-python-headless", modules={"cv2": True}))
+    assert findings("PKG010", packages=target, baseline={"packages": known}) == []
+
+
 # PKG003
 
 
@@ -265,7 +295,7 @@ OPENCV_PAIR = "opencv-python opencv-python-headless"
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (shared("cv2/__init__.py", "cv2/cv2.abi3.so", count=79, different=3), ("breaks", "likely")),
+        (shared("cv2/__init__.py", "cv2/cv2.abi3.so", count=79, different=3), ("changes-results", "likely")),
         (shared("cv2/__init__.py", "cv2/cv2.abi3.so", count=79), ("note", "certain")),
         (shared("LICENSE.txt", different=1), ("note", "certain")),
         (shared("tests/__init__.py", "tests/test_a.py", different=2), ("note", "certain")),
@@ -275,6 +305,17 @@ OPENCV_PAIR = "opencv-python opencv-python-headless"
 def test_files_owned_twice(facts: dict[str, Any], expected: tuple[str, str]) -> None:
     (found,) = findings("PKG003", packages=packages(*OPENCV, shared_files={OPENCV_PAIR: facts}))
     assert judged(found) == expected
+
+
+def test_a_mixture_of_two_breaks() -> None:
+    altered = {"count": 1, "examples": {"cv2/cv2.abi3.so": {"recorded": 1, "found": 2}}}
+    mixture = [{**record, "altered_files": altered} for record in OPENCV]
+    facts = shared("cv2/__init__.py", "cv2/cv2.abi3.so", count=79, different=3)
+    (found,) = findings("PKG003", packages=packages(*mixture, shared_files={OPENCV_PAIR: facts}))
+    assert judged(found) == ("breaks", "likely")
+    (found,) = findings("PKG003", packages=packages(mixture[0], OPENCV[1], shared_files={OPENCV_PAIR: facts}))
+    assert judged(found) == ("changes-results", "likely")
+    assert "those of opencv-python-headless are there" in found.explanation
 
 
 def test_the_fix_reinstalls_the_one_that_stays() -> None:
@@ -694,7 +735,7 @@ def test_documentation_is_complete(rule: Any) -> None:
 
 
 def test_the_family_is_complete() -> None:
-    assert [rule.code for rule in RULES] == [f"PKG00{number}" for number in range(1, 10)]
+    assert [rule.code for rule in RULES] == [f"PKG{number:03}" for number in range(1, 11)]
 
 
 def test_an_empty_section_says_nothing() -> None:

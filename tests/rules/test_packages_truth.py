@@ -35,6 +35,7 @@ from support.wheels import (
 from driftcheck.findings import Finding
 from driftcheck.rules import all_rules
 from driftcheck.rules.base import Contradiction, Drift
+from driftcheck.rules.packages import PKG010
 from driftcheck.snapshot import Snapshot
 
 PYTHON = sys.executable
@@ -188,6 +189,18 @@ def test_an_upgrade_by_pip_leaves_no_duplicate(environment: Path, tmp_path: Path
         pip(environment, "uninstall", "-y", "model")
 
 
+# PKG010
+
+
+def test_a_module_of_a_missing_distribution_cannot_be_imported(environment: Path, tmp_path: Path) -> None:
+    pip_install(environment, wheel(tmp_path, "served", "1.0"))
+    known = measured(python=environment)
+    pip(environment, "uninstall", "-y", "served")
+    target = measured(python=environment)
+    (found,) = PKG010().check(known, target)
+    assert found.predicted_error == last_line(run(environment, "import served"))
+
+
 # PKG003
 
 
@@ -203,7 +216,7 @@ def test_an_uninstall_takes_the_files_of_both_and_the_fix_brings_them_back(envir
     pip_install(environment, plain)
     try:
         (found,) = judge("PKG003", measured(python=environment))
-        assert (found.impact, found.confidence) == ("breaks", "likely")
+        assert (found.impact, found.confidence) == ("changes-results", "likely")
         assert run(environment, "import cv2.variant; print(cv2.variant.NAME)").stdout.strip() == "window"
         assert pip(environment, "check").returncode == 0  # no package checker notices
         drop, keep = (fix.text.removeprefix("python -m pip ").split() for fix in found.fix)

@@ -1,0 +1,399 @@
+"""Family PKG: what lies on the disk, against what installers recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.rules import requirements as req
+from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.distributions import (
+    ASIDE,
+    HERE,
+    SPECIFICATIONS,
+    count_of,
+    distributions_of,
+    is_code,
+    is_within,
+    pinned,
+    pip_fix,
+    shared_of,
+    titled,
+    without_bytecode,
+)
+from driftcheck.snapshot import Snapshot
+
+
+class PKG002(Contradiction):
+    """One distribution has two metadata directories in one location.
+
+    Compares: the metadata directories (.dist-info, .egg-info) of each location, by normalised name.
+
+    Why: an upgrade was interrupted, or two installers wrote over each other (a COPY of an old layer over
+    a new one does it too). The files are those of one version, or a mixture; which version
+    importlib.metadata answers with depends on the order in which the directory is listed.
+
+    See: wrong versions in reports, checks of versions that pass or fail at random, and with a mixture any
+    ImportError or AttributeError.
+
+    Decided: breaks, likely, where files of the install that fits best are missing or altered, since it is
+    a mixture then; breaks, possible, for two versions of which one is whole; a note for twice the same
+    version.
+
+    Fix: uninstall until pip says that it is not installed, then install once.
+
+    Limits: what pip itself left behind under a name with ~ is ignored by Python and by this rule.
+    """
+
+    code = "PKG002"
+    name = "duplicate-install"
+    reads = ("packages",)
+    references = (
+        "https://github.com/pypa/pip/issues/3089",
+        "https://github.com/pypa/pip/issues/11849",
+        f"{SPECIFICATIONS}/recording-installed-packages/",
+    )
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        del baseline
+        for name, record in sorted(distributions_of(target).items()):
+            others = [other for other in record.get("other_installs", []) if other["same_directory"]]
+            if not others:
+                continue
+            versions = sorted({str(entry["version"]) for entry in (record, *others)})
+            mixed = "missing_files" in record or "altered_files" in record
+            impact, confidence = Impact.BREAKS, Confidence.LIKELY if mixed else Confidence.POSSIBLE
+            if len(versions) == 1 and not mixed:
+                impact, confidence = Impact.NOTE, Confidence.CERTAIN
+            folders = ", ".join([record["metadata"], *(str(other["metadata"]) for other in others)])
+            yield self.finding(
+                impact,
+                confidence,
+                f"{record['name']} is installed {1 + len(others)} times in one directory ({' and '.join(versions)})",
+                Subject("distribution", name),
+                f"{record['location']} holds {folders}. "
+                + (
+                    "The files are a mixture: even the install that fits them best misses some or finds others."
+                    if mixed
+                    else f"The files are those of {req.version_of(record)}; who asks may be told another."
+                ),
+                evidence=[
+                    at(target, "target", *HERE, name, "metadata"),
+                    at(target, "target", *HERE, name, "other_installs"),
+                ],
+                fix=pip_fix(
+                    target,
+                    *[f"uninstall -y {record['name']}"] * (1 + len(others)),
+                    f"install --no-deps {pinned(record)}",
+                ),
+            )
+
+
+class PKG003(Contradiction):
+    """Two distributions own the same files.
+
+    Compares: the RECORD files of all distributions of one location: paths that two of them list, and
+    whether they list them with the same hash.
+
+    Why: the later install wrote over the files of the earlier one, so the module is a mixture of two
+    builds. Uninstalling either of them deletes the files of both. No package checker notices.
+
+    See: with OpenCV `ImportError: libGL.so.1: cannot open shared object file: No such file or directory`
+    though the headless variant is installed, or an attribute of cv2 that is missing; with onnxruntime-gpu
+    the CUDAExecutionProvider is silently absent; after an uninstall `ModuleNotFoundError: No module named
+    'cv2'`.
+
+    Decided: where files differ and code is among the shared ones: breaks, likely, if neither of the two is
+    whole any more; changes-results, likely, if one of them is, because then its build runs and the other
+    is only listed. Breaks, possible, where only __init__.py files are shared and differ (namespaces of one
+    publisher); a note for identical files and for documents and tests. Packages that share nothing but
+    identical __init__.py files are left out.
+
+    Fix: uninstall one, and install the other again, because the uninstall took its files away. The
+    baseline says which one to keep; without it, the headless and the more complete OpenCV, and the
+    accelerated onnxruntime.
+
+    Limits: which of the two wrote last is only known where sizes differ.
+    """
+
+    code = "PKG003"
+    name = "files-owned-twice"
+    reads = ("packages",)
+    references = (
+        "https://github.com/opencv/opencv-python#installation-and-usage",
+        "https://github.com/opencv/opencv-python/issues/467",
+        "https://github.com/microsoft/onnxruntime/issues/26996",
+        "https://github.com/microsoft/onnxruntime/issues/3326",
+    )
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        distributions = distributions_of(target)
+        for pair, shared in sorted(shared_of(target).items()):
+            names = pair.split(" ")
+            paths = list(shared["examples"])
+            complete = shared["count"] <= len(paths)
+            only_init = complete and all(path.endswith("__init__.py") for path in paths)
+            if len(set(names)) != 2 or any(name not in distributions for name in names):
+                continue
+            if only_init and not shared["different"]:
+                continue
+            code = any(is_code(path) for path in paths)
+            impact, confidence = Impact.NOTE, Confidence.CERTAIN
+            whole = [name for name in names if self._is_whole(distributions[name])]
+            if shared["different"] and code:
+                impact, confidence = Impact.BREAKS, Confidence.POSSIBLE if only_init else Confidence.LIKELY
+                if whole and not only_init:
+                    impact = Impact.CHANGES_RESULTS
+            keep, drop = self._choice(names, distributions, distributions_of(baseline))
+            yield self.finding(
+                impact,
+                confidence,
+                f"{names[0]} and {names[1]} own the same {count_of(shared['count'], 'file')}"
+                + (f", {shared['different']} of them different" if shared["different"] else ""),
+                Subject("distributions", pair),
+                self._explanation(names, shared, impact, whole),
+                evidence=[at(target, "target", "packages", "shared_files", pair)],
+                fix=pip_fix(
+                    target,
+                    f"uninstall -y {drop}",
+                    f"install --force-reinstall --no-deps {pinned(distributions[keep])}",
+                ),
+            )
+
+    @staticmethod
+    def _is_whole(record: dict[str, Any]) -> bool:
+        """Whether all that a distribution recorded is there, as far as sizes tell."""
+        lost = (without_bytecode(record.get(key)) for key in ("missing_files", "altered_files"))
+        return record["record"] is not None and not any(files["count"] for files in lost)
+
+    @staticmethod
+    def _explanation(names: Sequence[str], shared: dict[str, Any], impact: Impact, whole: Sequence[str]) -> str:
+        example = next(iter(shared["examples"]), "")
+        text = f"Both list {example} and others in {shared['location']}." if example else "Both list the same files."
+        if impact is Impact.NOTE:
+            return f"{text} Nothing is lost yet; an uninstall of either takes them from both."
+        if impact is Impact.CHANGES_RESULTS:
+            winner = whole[0] if len(whole) == 1 else "one of them, whose sizes are those of the other,"
+            return (
+                f"{text} They recorded different contents, and those of {winner} are there: that build is imported, "
+                "whatever the other one promises. An uninstall of either deletes the files of both."
+            )
+        return (
+            f"{text} They recorded different contents, so what lies there is that of whichever was installed last, "
+            f"beside files that only the other one has. An uninstall of {names[0]} or {names[1]} deletes "
+            "the files of both."
+        )
+
+    @staticmethod
+    def _choice(names: Sequence[str], distributions: dict[str, Any], known: dict[str, Any]) -> tuple[str, str]:
+        """Which to keep and which to drop."""
+        in_baseline = [name for name in names if name in known]
+        order = req.variants_of(names[0])
+        if len(in_baseline) == 1:
+            keep = in_baseline[0]
+        elif names[0] in order and names[1] in order:
+            keep = min(names, key=order.index)
+        else:
+            keep = max(names, key=lambda name: (distributions[name]["requested"], name))
+        return keep, next(name for name in names if name != keep)
+
+
+class PKG004(Contradiction):
+    """A distribution is hidden by something that stands earlier on the search path.
+
+    Compares: all installs of each name along sys.path, and the modules of each distribution with files
+    and packages of the same name in earlier entries.
+
+    Why: Python imports the first one that it finds. What pip list shows, what a lock file promises and
+    what a check of versions sees may be another than what runs.
+
+    See: an attribute or a name that the installed version has and the imported one has not: `ImportError:
+    cannot import name 'Sentinel' from 'typing_extensions' (/opt/lib/typing_extensions.py)`.
+
+    Decided: modules hidden by files of no install of that distribution: breaks, likely. Another version
+    from outside the environment (PYTHONPATH, the user's site-packages) hides the one inside:
+    changes-results, likely. Another version inside it, as a virtual environment over the system's
+    packages has it, or twice the same version: a note.
+
+    Fix: take the entry off PYTHONPATH, set PYTHONNOUSERSITE=1, or delete the file that hides the module.
+
+    Limits: the directory of the script, which Python puts first, is not part of the measured search path.
+    """
+
+    code = "PKG004"
+    name = "shadowed-distribution"
+    reads = ("packages", "python")
+    references = (
+        "https://docs.python.org/3/library/sys_path_init.html",
+        "https://docs.python.org/3/using/cmdline.html#envvar-PYTHONNOUSERSITE",
+    )
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        del baseline
+        for name, record in sorted(distributions_of(target).items()):
+            others = [other for other in record.get("other_installs", []) if not other["same_directory"]]
+            if others:
+                yield self._other_install(target, name, record, others)
+            hidden = {
+                module: path for module, path in record.get("shadowed_by", {}).items() if not ASIDE.search(module + "/")
+            }
+            if hidden:
+                yield self._hidden(target, name, record, hidden)
+
+    def _other_install(
+        self, target: Snapshot, name: str, record: dict[str, Any], others: Sequence[dict[str, Any]]
+    ) -> Finding:
+        other = others[0]
+        prefixes = [lookup(target, ("python", key)) for key in ("prefix", "base_prefix")]
+        foreign = not is_within(record["location"], prefixes) and is_within(other["location"], prefixes)
+        differs = any(entry["version"] != record["version"] for entry in others)
+        impact, confidence = Impact.NOTE, Confidence.CERTAIN
+        if foreign and differs:
+            impact, confidence = Impact.CHANGES_RESULTS, Confidence.LIKELY
+        return self.finding(
+            impact,
+            confidence,
+            f"{titled(record)} hides {record['name']} {other['version'] or '(no version)'}, which stands "
+            "later on sys.path",
+            Subject("distribution", name),
+            f"Python imports {record['name']} from {record['location']}; that in {other['location']} is "
+            "never used." + (" The one that wins lies outside the environment." if foreign else ""),
+            evidence=[
+                at(target, "target", *HERE, name, "location"),
+                at(target, "target", *HERE, name, "version"),
+                at(target, "target", *HERE, name, "other_installs"),
+            ],
+            fix=self._fixes(record["location"]) if foreign else (),
+        )
+
+    def _hidden(self, target: Snapshot, name: str, record: dict[str, Any], hidden: dict[str, str]) -> Finding:
+        module, path = min(hidden.items())
+        known = target.facts("python") or {}
+        return self.finding(
+            Impact.BREAKS,
+            Confidence.LIKELY,
+            f"{module} of {titled(record)} is hidden by {path}",
+            Subject("module", module),
+            f"`import {module}` finds {path}, because it stands earlier on sys.path than "
+            f"{record['location']}, where "
+            f"{record['name']} is installed. Its code is never run."
+            + (f" So are {', '.join(sorted(hidden)[1:])}." if len(hidden) > 1 else ""),
+            evidence=[
+                at(target, "target", *HERE, name, "shadowed_by", module),
+                at(target, "target", *HERE, name, "location"),
+                *((at(target, "target", "python", "search_path"),) if "search_path" in known else ()),
+            ],
+            fix=self._fixes(path.rsplit("/", 1)[0]),
+        )
+
+    @staticmethod
+    def _fixes(entry: str) -> tuple[Fix, ...]:
+        if "/.local/" in entry + "/" or entry.startswith("~/Library/Python"):
+            return (Fix("variable", "PYTHONNOUSERSITE=1"),)
+        return (Fix("advice", f"Take {entry} off PYTHONPATH (or out of the .pth file that adds it)."),)
+
+
+class PKG006(Contradiction):
+    """Files of a distribution are missing or are not those that its wheel brought.
+
+    Compares: the paths and sizes in RECORD with the files that are there.
+
+    Why: a full disk or an interrupted copy leaves files of no bytes; an image was slimmed too far;
+    somebody patched a file by hand, and only there.
+
+    See: ModuleNotFoundError, ImportError or AttributeError for what is missing or empty; other behaviour
+    of the same version for what was patched.
+
+    Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
+    likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note.
+    Silent for editable installs, for distributions without RECORD, and for altered files that another
+    distribution owns too (PKG003 explains those). Compiled bytecode is not looked at.
+
+    Fix: reinstall the same version.
+
+    Limits: a file that was changed and kept its size is not noticed, since files are not read. Scripts
+    outside of the location, whose first line installers rewrite, count as present only.
+    """
+
+    code = "PKG006"
+    name = "files-contradict-record"
+    reads = ("packages",)
+    references = (
+        f"{SPECIFICATIONS}/recording-installed-packages/#the-record-file",
+        "https://github.com/pypa/pip/issues/1463",
+        "https://github.com/pypa/pip/issues/10744",
+    )
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        del baseline
+        for name, record in sorted(distributions_of(target).items()):
+            if record["record"] is None or (record["direct_url"] and record["direct_url"]["editable"]):
+                continue
+            missing = without_bytecode(record.get("missing_files"))
+            altered = without_bytecode(record.get("altered_files"))
+            others = self._owned_by_others(target, name)
+            changed = {
+                path: sizes for path, sizes in altered["examples"].items() if path.split("/", 1)[0] not in others
+            }
+            explained = len(altered["examples"]) - len(changed)
+            own = altered["count"] - explained if changed or not explained else 0
+            if missing["count"] or own:
+                yield self._finding(target, name, record, missing, own, changed)
+
+    def _finding(
+        self,
+        target: Snapshot,
+        name: str,
+        record: dict[str, Any],
+        missing: dict[str, Any],
+        altered_count: int,
+        altered: dict[str, dict[str, int]],
+    ) -> Finding:
+        gone = [path for path in missing["examples"] if is_code(path)]
+        empty = [path for path, size in altered.items() if is_code(path) and not size["found"] and size["recorded"]]
+        patched = [path for path, size in altered.items() if is_code(path) and path not in empty]
+        impact, confidence = Impact.NOTE, Confidence.CERTAIN
+        if gone or empty:
+            impact, confidence = Impact.BREAKS, Confidence.LIKELY
+        elif patched:
+            impact, confidence = Impact.CHANGES_RESULTS, Confidence.LIKELY
+        parts = []
+        if missing["count"]:
+            parts.append(f"{count_of(missing['count'], 'file')} missing")
+        if altered_count:
+            parts.append(f"{count_of(altered_count, 'file')} altered")
+        examples = [f"{path} is missing" for path in (gone or list(missing["examples"]))[:3]]
+        examples += [f"{path} is empty" for path in empty[:3]]
+        examples += [
+            f"{path} has {altered[path]['found']} bytes instead of {altered[path]['recorded']}"
+            for path in (patched or [path for path in altered if path not in empty])[:3]
+        ]
+        module = re.fullmatch(r"(\w+)\.py", gone[0]) if len(gone) == 1 else None
+        return self.finding(
+            impact,
+            confidence,
+            f"{titled(record)}: {' and '.join(parts)}",
+            Subject("distribution", name),
+            f"RECORD says which files the wheel brought. {'; '.join(examples)}."
+            + ("" if impact is not Impact.NOTE else " No import needs them."),
+            predicted_error=f"ModuleNotFoundError: No module named '{module[1]}'" if module else None,
+            evidence=[
+                at(target, "target", *HERE, name, key) for key in ("missing_files", "altered_files") if key in record
+            ],
+            fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
+        )
+
+    @staticmethod
+    def _owned_by_others(target: Snapshot, name: str) -> set[str]:
+        """First components of the paths that another distribution owns too, with other contents.
+
+        The facts name ten of the shared files, so the directory decides.
+        """
+        return {
+            path.split("/", 1)[0]
+            for pair, shared in shared_of(target).items()
+            if name in pair.split(" ") and shared["different"]
+            for path in shared["examples"]
+        }
