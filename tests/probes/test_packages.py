@@ -274,7 +274,7 @@ def test_conda_records(tmp_path: Path) -> None:
     (tmp_path / "conda-meta").mkdir()
     record = {
         "build": "h1_0",
-        "channel": "https://conda.anaconda.org/conda-forge/linux-64",
+        "channel": "https://conda.example/conda-forge/linux-64",
         "name": "libblas",
     }
     (tmp_path / "conda-meta/libblas-3.9.0-h1_0.json").write_text(json.dumps(record))
@@ -284,7 +284,7 @@ def test_conda_records(tmp_path: Path) -> None:
         "libblas": {
             "version": "3.9.0",
             "build": "h1_0",
-            "channel": "https://conda.anaconda.org/conda-forge/linux-64",
+            "channel": "https://conda.example/conda-forge/linux-64",
         }
     }
 
