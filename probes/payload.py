@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from . import common, limits, machine, packages, programs, python, redaction, system, variables
+from . import common, libraries, limits, machine, packages, programs, python, redaction, system, variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ SCHEMA_VERSION = 0
 PROBES = {
     "python": python,
     "packages": packages,
+    "libraries": libraries,
     "system": system,
     "programs": programs,
     "variables": variables,
