@@ -7,23 +7,28 @@ interpreter reads from standard input, its size and its time are bounded, and it
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 import secrets
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from driftcheck import payload
 from driftcheck.errors import InputError
-from driftcheck.probes.redaction import redact_secrets
+from driftcheck.probes.redaction import Redactor, redact_secrets
 from driftcheck.snapshot import Snapshot, parse
 
 # Far above the largest honest answer (0.5 MB, DESIGN 4.2) and the slowest honest disk.
 SIZE_LIMIT = 64 << 20
 TIME_LIMIT = 120.0
+
+# Where the variables of a container's measurement may come from.
+ENVIRONMENT_SOURCES = frozenset({"service process", "image", "exec"})
 
 # How much of standard error is kept, to quote its last line when there is no answer.
 _ERRORS_KEPT = 1 << 16
@@ -39,11 +44,31 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Request:
-    """What the payload is told: how the user named the environment, and what is measured only when asked for."""
+    """What the payload is told: how the user named the environment, and what is measured only when asked for.
+
+    ``image_config``  what an image or a container says of its start (``probes/service.py``)
+    ``header``        what is known of the environment from outside, for the header of the snapshot
+    """
 
     reference: str
     label: str | None = None
     variables: Sequence[str] = ()
+    image_config: Mapping[str, Any] | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is known of the service in a container, for ``probes/scout.py``, which runs before the payload does.
+
+    ``choose``  whether it looks for the service's interpreter; else it keeps the one it runs in
+    ``config``  the image configuration: entry point, command, working directory
+    ``pid``     the service's first process as its container numbers it, where it runs and can be seen
+    """
+
+    choose: bool
+    config: Mapping[str, Any]
+    pid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +96,11 @@ class Channel(Protocol):
         ...
 
 
-def collect(channel: Channel, interpreter: Interpreter, request: Request) -> Snapshot:
+def collect(channel: Channel, interpreter: Interpreter, request: Request, service: Service | None = None) -> Snapshot:
     """Measure the environment of ``interpreter``.
+
+    With ``service`` the scout runs first, in ``interpreter``: it hands over to the interpreter of the service, with
+    the environment of the service's process where that may be read.
 
     Raises:
         InputError: when the interpreter does not start, does not answer in time, or answers with something else
@@ -87,14 +115,68 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request) -> Sna
             "variables": list(request.variables),
             "channel": channel.name,
             "interpreter_reason": interpreter.reason,
+            "image_config": request.image_config,
         }
     )
-    boot = payload.BOOT.replace("{size}", str(len(program)))
-    output = channel.run([interpreter.path, "-c", boot], program)
+    boot = payload.boot(program, TIME_LIMIT)
+    local = isinstance(channel, SubprocessChannel)
+    if service is None:
+        output = channel.run([interpreter.path, "-c", boot], program)
+        where = interpreter.path if local else f"{request.reference}: {interpreter.path}"
+        return _snapshot(output, cookies, where, request.header)
+    marks = (secrets.token_hex(16), secrets.token_hex(16))
+    scout = payload.scout_payload(
+        {
+            "cookies": marks,
+            "boot": boot,
+            "choose": service.choose,
+            "config": dict(service.config),
+            "pid": service.pid,
+            "path": interpreter.path,
+            "reason": interpreter.reason,
+        }
+    )
+    output = channel.run([interpreter.path, "-c", payload.boot(scout, TIME_LIMIT)], scout + program)
+    chosen = _choice(_between(output.stdout, marks), interpreter)
+    where = f"{request.reference}: {chosen['path']}"
+    snapshot = _snapshot(output, cookies, where, {**request.header, **chosen["header"]})
+    reason = {"interpreter": {**snapshot.header["interpreter"], "reason": chosen["reason"]}}
+    return dataclasses.replace(snapshot, header={**snapshot.header, **reason})
+
+
+def _snapshot(output: Output, cookies: tuple[str, str], interpreter: str, header: Mapping[str, Any]) -> Snapshot:
     answer = _between(output.stdout, cookies)
     if answer is None:
-        raise InputError(interpreter.path, _why_no_answer(output), _hint(output))
-    return parse(answer, interpreter.path)
+        raise InputError(interpreter, _why_no_answer(output), _hint(output))
+    return with_header(parse(answer, interpreter), header)
+
+
+def with_header(snapshot: Snapshot, header: Mapping[str, Any]) -> Snapshot:
+    """The snapshot with more in its header, redacted (an image's labels are anybody's text)."""
+    return dataclasses.replace(snapshot, header={**snapshot.header, **Redactor().document(dict(header))})
+
+
+def _choice(answer: bytes | None, asked: Interpreter) -> dict[str, Any]:
+    """What the scout said, as hostile as every answer: ``{path, reason, header}``."""
+    said: dict[str, Any] = {}
+    if answer is not None:
+        with contextlib.suppress(ValueError, RecursionError):
+            value = json.loads(answer)
+            said = value if isinstance(value, dict) else {}
+    others = said.get("others")
+    others = others if isinstance(others, dict) else {}
+    header: dict[str, Any] = {
+        "other_interpreters": {
+            str(path)[:1000]: redact_secrets(str(reason))[:300] for path, reason in sorted(others.items())[:100]
+        }
+    }
+    if said.get("environment") in ENVIRONMENT_SOURCES:
+        header["environment_variables_from"] = said["environment"]
+    return {
+        "path": str(said.get("path") or asked.path)[:1000],
+        "reason": redact_secrets(str(said.get("reason") or asked.reason))[:1000],
+        "header": header,
+    }
 
 
 def _between(stdout: bytes, cookies: tuple[str, str]) -> bytes | None:
@@ -131,16 +213,17 @@ def _last_line(data: bytes) -> str:
     for line in reversed(data[-_ERRORS_KEPT:].decode("utf-8", "replace").splitlines()):
         text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line).strip()
         if text:
-            return redact_secrets(text)[:300]
+            return str(redact_secrets(text))[:300]
     return ""
 
 
 @dataclass(frozen=True)
 class SubprocessChannel:
-    """Runs a program on this machine, in a session of its own, which is ended with all its children."""
+    """Runs a program on this machine, as a rule in a session of its own, which is ended with all its children."""
 
     name: str = "subprocess"
     environ: dict[str, str] | None = None
+    own_session: bool = True  # without: it can ask for a password on our terminal, and its children are not ended
     time_limit: float = TIME_LIMIT
     size_limit: int = SIZE_LIMIT
 
@@ -152,7 +235,7 @@ class SubprocessChannel:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=self.environ,
-                start_new_session=os.name == "posix",
+                start_new_session=self._has_session,
             )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -172,9 +255,13 @@ class SubprocessChannel:
             elif not _ends(process):
                 cut = "closed its output but did not end, and was ended"
         finally:
-            _end(process)
+            _end(process, session=self._has_session)
         stderr.done.wait(1)
         return Output(bytes(stdout.data), bytes(stderr.data), process.returncode, cut)
+
+    @property
+    def _has_session(self) -> bool:
+        return self.own_session and os.name == "posix"
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -191,13 +278,18 @@ def _ends(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started; children that still hold our pipes are in its session."""
-    if os.name == "posix":
+def _end(process: subprocess.Popen[bytes], *, session: bool) -> None:
+    """End the process and whatever it started; children that still hold our pipes are in its session.
+
+    Without a session of its own it is asked first, so that it can end what it started.
+    """
+    if session:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-    elif process.poll() is None:  # pragma: no cover - Windows
-        process.kill()
+    elif process.poll() is None:
+        process.terminate()
+        if not _ends(process):
+            process.kill()
     process.wait()
 
 

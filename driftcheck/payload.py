@@ -11,20 +11,51 @@ from typing import Any
 
 from driftcheck import __version__
 
-# Modules that start the payload; everything else in probes/ is packed.
+# Modules that start a program; everything else in probes/ is packed where it is needed.
 _BOOTSTRAP = "bootstrap"
-_MAIN = "payload"
+_PAYLOAD = "payload"
+_SCOUT = "scout"
 
 # Runs in the interpreter under test before anything else, Python 2 included. `sys` is built in; the first
-# entry of sys.path is '' here (the working directory) unless PYTHONSAFEPATH is set, and goes at once.
-BOOT = """\
+# entry of sys.path is '' here (the working directory) unless PYTHONSAFEPATH is set, and goes at once. It reads its
+# program to the byte and no further: what follows is for the interpreter that takes its place (`scout`). Whatever
+# becomes of us, it ends in time: faulthandler's watchdog is built in, needs no signal (process 1 of a container
+# gets none) and works while C code hangs.
+_BOOT = """\
 import sys
 if sys.path and sys.path[0] == '':
     del sys.path[0]
 if sys.version_info < (3, 6):
     sys.exit('driftcheck needs Python 3.6 or newer here, and this is Python %d.%d' % sys.version_info[:2])
-exec(compile(sys.stdin.buffer.read({size}), 'driftcheck-payload', 'exec'))
+try:
+    import faulthandler
+    faulthandler.dump_traceback_later({seconds}, exit=True, file=2)
+except Exception:
+    pass
+import os
+program = b''
+while len(program) < {size}:
+    piece = os.read(0, {size} - len(program))
+    if not piece:
+        sys.exit('driftcheck was cut off')
+    program += piece
+exec(compile(program, 'driftcheck-payload', 'exec'))
 """
+
+
+def boot(program: bytes, seconds: float) -> str:
+    """The text behind ``python -c`` that reads ``program`` from standard input, runs it, and ends by ``seconds``."""
+    return _BOOT.replace("{size}", str(len(program))).replace("{seconds}", str(max(1, int(seconds))))
+
+
+def one_line(program: str) -> str:
+    """The same program for ``python -c`` on one line with double quotes around it and no other quote inside.
+
+    A remote shell may be a csh or a fish, which want no newline, ``!`` or backslash-quote inside of quotes.
+    """
+    text = re.sub(r"[^A-Za-z0-9 _.,:()<>=\[\]+-]", lambda sign: f"\\x{ord(sign[0]):02x}", program)
+    return f'exec("{text}")'
+
 
 _HEADER = '''\
 #!/usr/bin/env python3
@@ -42,20 +73,25 @@ _IMPORT = re.compile(r"^from \.(?P<module>\w*) import (?P<names>.+)$", re.MULTIL
 
 def channel_payload(options: dict[str, Any]) -> bytes:
     """The payload for a channel; ``options`` are those of ``probes/payload.py``, JSON values."""
-    return _pack({"version": __version__, **options}, script=False).encode("utf-8")
+    return _pack(_PAYLOAD, {"version": __version__, **options}, script=False).encode("utf-8")
+
+
+def scout_payload(options: dict[str, Any]) -> bytes:
+    """The program that chooses an interpreter inside of a container; ``options`` are those of ``probes/scout.py``."""
+    return _pack(_SCOUT, options, script=False).encode("utf-8")
 
 
 def probe_file() -> str:
     """The stand-alone program of ``driftcheck probe``."""
-    return _HEADER.format(version=__version__) + _pack({"version": __version__}, script=True)
+    return _HEADER.format(version=__version__) + _pack(_PAYLOAD, {"version": __version__}, script=True)
 
 
-def _pack(options: dict[str, Any], *, script: bool) -> str:
+def _pack(main: str, options: dict[str, Any], *, script: bool) -> str:
     sources = _sources()
     parts = [sources[_BOOTSTRAP], "\nSOURCES = {}\n"]
-    for name in _order(sources):
+    for name in _order(sources, main):
         parts.append(f"SOURCES[{name!r}] = r'''{sources[name]}'''\n")
-    parts.append(f"\nstart(SOURCES, {options!r}, {script!r})\n")
+    parts.append(f"\nstart(SOURCES, {main!r}, {options!r}, {script!r})\n")
     return "".join(parts)
 
 
@@ -68,7 +104,7 @@ def _sources() -> dict[str, str]:
     }
 
 
-def _order(sources: dict[str, str]) -> list[str]:
+def _order(sources: dict[str, str], main: str) -> list[str]:
     """Module names, each after those that it imports; only those that the main program reaches."""
     order: list[str] = []
 
@@ -79,7 +115,7 @@ def _order(sources: dict[str, str]) -> list[str]:
             visit(needed)
         order.append(name)
 
-    visit(_MAIN)
+    visit(main)
     return order
 
 

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 # What the probes rest on. Start-up files may have imported these before us, from elsewhere or to change them, so
 # they are forgotten and imported anew, from the standard library.
-TRUSTED = ("argparse", "csv", "hashlib", "hmac", "json", "platform", "re", "stat", "sysconfig", "time")
+TRUSTED = ("argparse", "csv", "hashlib", "hmac", "json", "platform", "re", "shlex", "stat", "sysconfig", "time")
 
 
-def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") -> "None":
-    """Install the packed modules as the package ``probes`` and run its ``payload``.
+def start(sources: "Dict[str, str]", main: "str", options: "Dict[str, Any]", script: "bool") -> "None":
+    """Install the packed modules as the package ``probes`` and run the one called ``main``.
 
     ``sources`` maps module names to their text, those that others import first. ``script`` tells that this is
     a file that was run, whose directory Python put first on the search path.
@@ -44,7 +44,7 @@ def start(sources: "Dict[str, str]", options: "Dict[str, Any]", script: "bool") 
         exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
         setattr(package, name, module)
     sys.meta_path[:] = finders
-    package.payload.main(searched, options)
+    sys.modules["probes." + main].main(searched, options)
 
 
 def standard_library(path: "List[str]") -> "List[str]":

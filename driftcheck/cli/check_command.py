@@ -20,6 +20,8 @@ def command(
     all_: bool,
     fail_on: str,
     python: str | None,
+    pull: bool,
+    run_arguments: tuple[str, ...],
     variables: tuple[str, ...],
 ) -> int:
     """Find what contradicts itself in one environment; no baseline is needed.
@@ -31,5 +33,5 @@ def command(
     from driftcheck.environments import Options  # noqa: PLC0415
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
-    snapshot = measured(reference, Options(python=python, variables=variables))
+    snapshot = measured(reference, Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments))
     return finish(check_report(snapshot, impact_of(fail_on)), format_, output, output_files, all_)

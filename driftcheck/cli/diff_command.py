@@ -23,6 +23,8 @@ def command(
     all_: bool,
     fail_on: str,
     python: str | None,
+    pull: bool,
+    run_arguments: tuple[str, ...],
     variables: tuple[str, ...],
 ) -> int:
     """Compare environments and explain the differences that would break inference.
@@ -39,7 +41,7 @@ def command(
 
     if [baseline, *targets].count("-") > 1:
         raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
-    options = Options(python=python, variables=variables)
+    options = Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments)
     snapshots = [measured(reference, options) for reference in (baseline, *targets)]
     report = diff_report(snapshots[0], snapshots[1:], impact_of(fail_on))
     return finish(report, format_, output, output_files, all_)

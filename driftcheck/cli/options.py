@@ -28,6 +28,14 @@ def measuring(command: _Command) -> _Command:
     return _with(
         command,
         click.option("--python", metavar="PATH", help="Ask this interpreter of the environment."),
+        click.option("--pull", is_flag=True, help="Pull an image: before it is measured; else nothing is pulled."),
+        click.option(
+            "--run-arg",
+            "run_arguments",
+            multiple=True,
+            metavar="ARG",
+            help='Measure an image: as with this option of docker run, such as "--gpus all". May be repeated.',
+        ),
         click.option(
             "--variable",
             "variables",

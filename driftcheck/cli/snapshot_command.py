@@ -13,7 +13,15 @@ from driftcheck.cli.options import measured, measuring
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output.")
 @click.option("--label", metavar="NAME", help="What reports call this environment.")
 @measuring
-def command(reference: str, output: str, label: str | None, python: str | None, variables: tuple[str, ...]) -> int:
+def command(
+    reference: str,
+    output: str,
+    label: str | None,
+    python: str | None,
+    pull: bool,
+    run_arguments: tuple[str, ...],
+    variables: tuple[str, ...],
+) -> int:
     """Fingerprint an environment into a JSON snapshot.
 
     Nothing of yours is imported or run. Secrets, user names and host names are left out; the file is meant to be
@@ -26,7 +34,9 @@ def command(reference: str, output: str, label: str | None, python: str | None, 
     from driftcheck.environments import Options  # noqa: PLC0415
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    snapshot = measured(reference, Options(python=python, label=label, variables=variables))
+    snapshot = measured(
+        reference, Options(python=python, label=label, variables=variables, pull=pull, run_arguments=run_arguments)
+    )
     write_text(output, snapshot.text())
     if output != "-":
         interpreter = snapshot.header["interpreter"]

@@ -6,7 +6,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from driftcheck import interrupts, progress
 from driftcheck.environments import reference
+from driftcheck.probes.redaction import redact_secrets
 from driftcheck.snapshot import Snapshot
 
 
@@ -17,11 +19,15 @@ class Options:
     ``python``     the interpreter to ask, instead of the one that would be chosen
     ``label``      what reports call the environment
     ``variables``  names of further environment variables whose values may be recorded
+    ``pull``       an image is pulled before it is measured
+    ``run_arguments``  options of ``docker run`` with which an image is measured (``run_arguments.py``)
     """
 
     python: str | None = None
     label: str | None = None
     variables: tuple[str, ...] = ()
+    pull: bool = False
+    run_arguments: tuple[str, ...] = ()
 
 
 class Kind(Protocol):
@@ -38,4 +44,5 @@ def snapshot_of(text: str, options: Options) -> Snapshot:
     """
     found = reference.parse(text)
     kind = cast("Kind", importlib.import_module(reference.KINDS[found.kind]))
-    return kind.measure(found, options)
+    with interrupts.as_exceptions(), progress.during(f"Measuring {redact_secrets(text)}"):
+        return kind.measure(found, options)

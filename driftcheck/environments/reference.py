@@ -10,14 +10,34 @@ from dataclasses import dataclass
 
 from driftcheck.errors import InputError
 
-# Each kind's module has measure(name, options) -> Snapshot; it is imported when it is used.
+# Each kind's module has measure(found, options) -> Snapshot; it is imported when it is used.
 KINDS = {
     "host": "driftcheck.environments.host",
     "python": "driftcheck.environments.interpreter",
     "file": "driftcheck.environments.file",
+    "container": "driftcheck.environments.container",
+    "image": "driftcheck.environments.image",
+    "archive": "driftcheck.environments.archive",
+    "rootfs": "driftcheck.environments.rootfs",
+    "ssh": "driftcheck.environments.command",
+    "via": "driftcheck.environments.command",
 }
 
-GRAMMAR = "host, python:PATH, a snapshot file, or - for standard input"
+GRAMMAR = (
+    "host, python:PATH, container:NAME, image:REF, archive:FILE, rootfs:DIR, ssh:DEST, "
+    'via:"COMMAND PREFIX", a snapshot file, or - for standard input'
+)
+
+# What stands behind the colon of each kind, and an example.
+_NAMES = {
+    "python": ("path", "python:.venv/bin/python"),
+    "container": ("container", "container:web"),
+    "image": ("image", "image:svc:1.4"),
+    "archive": ("file", "archive:svc.tar"),
+    "rootfs": ("directory", "rootfs:/mnt/root"),
+    "ssh": ("destination", "ssh:user@node7"),
+    "via": ("command", 'via:"kubectl exec -i pod --"'),
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +60,13 @@ def parse(text: str) -> Reference:
     if text == "-" or os.path.isfile(text):  # noqa: PTH113 - a name, not yet a path
         return Reference("file", text, text)
     kind, colon, name = text.partition(":")
-    if colon and kind == "python":
-        if not name:
-            raise InputError(text, "no path behind python:", "For example: python:.venv/bin/python")
+    if colon and kind in _NAMES:
+        what, example = _NAMES[kind]
+        if not name.strip():
+            raise InputError(text, f"no {what} behind {kind}:", f"For example: {example}")
+        # docker, ssh and their like would take it for an option.
+        if name.startswith("-"):
+            raise InputError(text, f"a {what} does not begin with -", f"For example: {example}")
         return Reference(kind, name, text)
     if os.path.isdir(text):  # noqa: PTH112
         raise InputError(text, "a directory, not a snapshot file", "For a virtual environment: python:DIR/bin/python")
