@@ -20,7 +20,8 @@ def names() -> list[str]:
 
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
-    """One schema. That of a snapshot is completed with the facts of each section (``schemas/sections/``).
+    """One schema, whole: that of a snapshot with the facts of each section (``schemas/sections/``), that of a report
+    with the header of a snapshot.
 
     Raises:
         KeyError: when there is none of this name.
@@ -35,6 +36,11 @@ def schema(name: str) -> dict[str, Any]:
             section: {**frame, "properties": {**frame["properties"], "facts": facts}}
             for section, facts in _sections().items()
         }
+    if name == "report":
+        header = _read("driftcheck.schemas", "snapshot")["properties"]["header"]
+        target = loaded["properties"]["targets"]["items"]["properties"]["environment"]
+        for environment in (loaded["properties"]["baseline"], target):
+            environment["properties"]["header"] = header
     return loaded
 
 

@@ -335,7 +335,7 @@ def _fixes(page: _Page, fixes: Sequence[Fix]) -> None:
             page.add("      ", (row, "green"))
     for fix in fixes:
         if fix.kind == "advice":
-            word = "Or" if commands else "Do"
+            word = "Mind" if commands else "Do"
             page.wrapped(prose(fix.text), [("  ", ""), (word, "dim"), ("  ", "")], indent=6)
 
 
