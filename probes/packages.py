@@ -350,7 +350,7 @@ class Shadows:
     def __init__(self, place: "Place") -> "None":
         self._place = place
         self._entries = []  # type: List[Tuple[str, Dict[str, str]]]
-        standard = os.path.dirname(os.__file__) if place.live else None
+        standard = os.path.dirname(os.__file__) if place.live else place.options.get("standard_library")
         for entry in dict.fromkeys(place.search_path):
             if entry and entry != standard and place.is_dir(entry):
                 self._entries.append((entry, self._modules(entry)))

@@ -14,7 +14,9 @@ from . import common, libraries, limits, machine, packages, programs, python, re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Mapping
+
+    from .common import Place
 
 SCHEMA_VERSION = 0
 
@@ -44,12 +46,33 @@ def main(search_path: "List[str]", options: "Dict[str, Any]") -> "None":
 def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, Any]":
     """One redacted snapshot as a JSON value."""
     environ = dict(os.environ)
-    redactor = redaction.Redactor.of_process(environ)
+    place = common.Place(environ=environ, search_path=search_path, options=options)
+    interpreter = {
+        "path": sys.executable,
+        "version": "%d.%d.%d" % sys.version_info[:3],
+        "reason": options["interpreter_reason"],
+        # python -c and python -m would search here first, and python FILE in the directory of the file.
+        "working_directory": working_directory(),
+    }
+    return measured(PROBES, place, redaction.Redactor.of_process(environ), interpreter, options)
+
+
+def measured(
+    probes: "Mapping[str, Any]",
+    place: "Place",
+    redactor: "redaction.Redactor",
+    interpreter: "Dict[str, str]",
+    options: "Mapping[str, Any]",
+) -> "Dict[str, Any]":
+    """The document of one place: what each probe finds there, redacted, and a header.
+
+    ``options``: ``reference``, ``label``, ``channel`` and ``version`` of driftcheck. Files of an image go through
+    here as well as the process that this runs in.
+    """
     sections = {}
     seconds = {}
-    for name, probe in PROBES.items():
+    for name, probe in probes.items():
         started = time.time()
-        place = common.Place(environ=environ, search_path=search_path, options=options)
         section = redactor.document(common.section(probe, place))
         section["digest"] = common.digest(section["facts"])
         sections[name] = section
@@ -60,13 +83,7 @@ def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, 
         "tool": {"name": "driftcheck", "version": options["version"]},
         "reference": options["reference"],
         "channel": options["channel"],
-        "interpreter": {
-            "path": sys.executable,
-            "version": "%d.%d.%d" % sys.version_info[:3],
-            "reason": options["interpreter_reason"],
-            # python -c and python -m would search here first, and python FILE in the directory of the file.
-            "working_directory": working_directory(),
-        },
+        "interpreter": interpreter,
         "seconds": seconds,
     }
     return {"schema_version": SCHEMA_VERSION, "header": redactor.document(header), "sections": sections}

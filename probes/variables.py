@@ -10,6 +10,7 @@ if __name__ == "__main__":
 
 import re
 
+from . import common
 from .redaction import keyed_digest, sounds_secret
 
 TYPE_CHECKING = False
@@ -79,7 +80,13 @@ _SESSION = re.compile(
 
 
 def measure(place: "Place") -> "Dict[str, Any]":
-    """Facts: ``{"variables": {NAME: {"value": str} | {"digest": str} | {}}}``."""
+    """Facts: ``{"variables": {NAME: {"value": str} | {"digest": str} | {}}}``.
+
+    Raises:
+        Unavailable: for files that come without the configuration of an image.
+    """
+    if not place.live and place.options.get("image_config") is None:
+        raise common.Unavailable("nothing states with which variables these files are started")
     wanted = frozenset(place.options.get("variables") or ())
     key = place.environ.get("DRIFTCHECK_KEY", "")
     variables = {}
