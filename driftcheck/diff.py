@@ -92,7 +92,8 @@ def own_distributions(snapshot: Snapshot) -> frozenset[str]:
     if "driftcheck" not in distributions:
         return frozenset()
     needs = {
-        name: {required_name(text) for text in record["requires"]} & distributions.keys()
+        name: {required_name(text) for text, marker in record["requires"].items() if "extra ==" not in marker}
+        & distributions.keys()
         for name, record in distributions.items()
     }
     own = {"driftcheck"}
