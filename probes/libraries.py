@@ -328,6 +328,8 @@ class _Measurement:
                 if module is None or own:
                     self.roles[file.key] = "module" if module and not module.startswith("lib") else "unused"
                     self.record(file)["error"] = library.error
+                    if self.roles[file.key] == "module":
+                        self._refused(file)
                 continue
             self._remark(file, library.elf)
             if not self.loader.suits(library):
@@ -337,6 +339,7 @@ class _Measurement:
                     self.record(file)["role"] = "module"
                 if self.roles[file.key] == "module":
                     self.record(file)["machine"] = "%s, %d bit" % (library.elf.machine_name, library.elf.bits)
+                    self._refused(file)
                 continue
             definition = b"PyInit_" + module.encode("ascii", "replace") if module and own else None
             if self.symbols.read(library, definition):
@@ -345,6 +348,13 @@ class _Measurement:
             self.symbols.read(mapped.library, None)
         for key, made in self.records.items():
             made["role"] = self.roles[key]
+
+    def _refused(self, file: "File") -> "None":
+        """A module that the loader does not even map."""
+        walk = self.loader.open(file.path, self.start)
+        if walk.failed:
+            text = self._in_words(*walk.failed[0])
+            self._first(file, text, "crash" if text == _CRASH else "library")
 
     def _initialises(self, library: "Library", module: "str") -> "bool":
         try:
@@ -392,6 +402,11 @@ class _Measurement:
 
     def _walked(self, file: "File", walk: "Walk") -> "None":
         self.walks[file.key] = walk
+        for mapped in walk.mapped:
+            if mapped.elf.executable_stack:
+                # The name as the loader prints it.
+                self.record(file)["maps_executable_stack"] = mapped.answer.name
+                break
         linked = self.linked.setdefault(file.owner or "", {})
         for mapped in walk.mapped[1:]:
             self.reached.setdefault(mapped.library.identity, file.key)

@@ -364,6 +364,7 @@ def test_modules_of_other_pythons_and_machines(site: Site) -> None:
     assert set(files) == {"a/_y.abi3.so", "a/_z.abi3.so"}
     assert files["a/_z.abi3.so"]["machine"] == "i386, 32 bit"
     assert files["a/_z.abi3.so"]["role"] == "module"
+    assert first({"files": files}, "a/_z.abi3.so") == dlopen(site.path / "a/_z.abi3.so")
 
 
 @live
@@ -376,11 +377,23 @@ def test_remarkable_files(site: Site) -> None:
     assert files["m" + SUFFIX]["executable_stack"] is True
     assert files["cut/_c.abi3.so"]["error"].endswith("beyond the end of the file")
     assert files["cut/_empty.abi3.so"]["error"] == "file too short"
+    script = site.path / "cut/_script.abi3.so"
     assert files["cut/_script.abi3.so"] == {
         "role": "module",
         "distribution": None,
         "error": "invalid ELF header",
+        "first_failure": {"kind": "library", "text": dlopen(script)},
     }
+    assert first({"files": files}, "cut/_empty.abi3.so") == dlopen(site.path / "cut/_empty.abi3.so")
+
+
+@live
+def test_a_module_that_maps_a_library_with_an_executable_stack(site: Site) -> None:
+    site.module("m", needed=("libstack.so.1",), runpath="$ORIGIN/sub/../lib")
+    site.write("sub/keep", b"")
+    site.library("lib/libstack.so.1", executable_stack=True)
+    record = site.measure()["files"]["m" + SUFFIX]
+    assert record["maps_executable_stack"] == f"{site.path}/sub/../lib/libstack.so.1"
 
 
 @live
