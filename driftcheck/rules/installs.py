@@ -307,8 +307,9 @@ class PKG006(Contradiction):
     of the same version for what was patched.
 
     Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
-    likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note.
-    Silent for editable installs, for distributions without RECORD, and for altered files that another
+    likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note, and
+    so is everything where no installer is named: Debian and others keep the RECORD of the build and then
+    strip binaries and move files. Silent for editable installs, for distributions without RECORD, and for altered files that another
     distribution owns too (PKG003 explains those). Compiled bytecode is not looked at.
 
     Fix: reinstall the same version.
@@ -355,7 +356,9 @@ class PKG006(Contradiction):
         empty = [path for path, size in altered.items() if is_code(path) and not size["found"] and size["recorded"]]
         patched = [path for path, size in altered.items() if is_code(path) and path not in empty]
         impact, confidence = Impact.NOTE, Confidence.CERTAIN
-        if gone or empty:
+        if record["installer"] is None:
+            pass
+        elif gone or empty:
             impact, confidence = Impact.BREAKS, Confidence.LIKELY
         elif patched:
             impact, confidence = Impact.CHANGES_RESULTS, Confidence.LIKELY
@@ -376,14 +379,21 @@ class PKG006(Contradiction):
             confidence,
             f"{titled(record)}: {' and '.join(parts)}",
             Subject("distribution", name),
-            f"RECORD says which files the wheel brought. {'; '.join(examples)}."
-            + ("" if impact is not Impact.NOTE else " No import needs them."),
+            f"RECORD says which files the wheel brought. {'; '.join(examples)}." + self._why_a_note(record, impact),
             predicted_error=f"ModuleNotFoundError: No module named '{module[1]}'" if module else None,
             evidence=[
                 at(target, "target", *HERE, name, key) for key in ("missing_files", "altered_files") if key in record
             ],
             fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
         )
+
+    @staticmethod
+    def _why_a_note(record: dict[str, Any], impact: Impact) -> str:
+        if impact is not Impact.NOTE:
+            return ""
+        if record["installer"] is None:
+            return " No installer is named: a package of the system, whose files were changed when it was made."
+        return " No import needs them."
 
     @staticmethod
     def _owned_by_others(target: Snapshot, name: str) -> set[str]:

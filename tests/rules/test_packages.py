@@ -543,6 +543,16 @@ def test_identical_shared_files_explain_no_altered_one() -> None:
     assert len(findings("PKG006", packages=target)) == 1
 
 
+def test_what_a_distributor_changed_is_a_note() -> None:
+    """Debian keeps the RECORD of the build and strips the binaries; it writes no INSTALLER."""
+    altered = {"count": 1, "examples": {"yaml/_yaml.so": {"recorded": 1157616, "found": 208472}}}
+    record = distribution("PyYAML", "6.0", altered_files=altered)
+    (found,) = findings("PKG006", packages=packages(record))
+    assert judged(found) == ("changes-results", "likely")
+    (found,) = findings("PKG006", packages=packages({**record, "installer": None}))
+    assert judged(found) == ("note", "certain")
+
+
 # PKG007
 
 
