@@ -122,7 +122,8 @@ def paragraphs_of(rule: Rule | type[Rule]) -> dict[str, str]:
     for paragraph in _document(rule).split("\n\n")[1:]:
         word, colon, text = paragraph.partition(":")
         if colon and word in PARAGRAPHS:
-            found[word] = re.sub(r"\s*\n\s*", " ", text).strip()
+            text = re.sub(r"\s*\n\s*", " ", text).strip()
+            found[word] = text[:1].upper() + text[1:]
         elif found:
             last = list(found)[-1]
             found[last] += "\n\n" + re.sub(r"\s*\n\s*", " ", paragraph).strip()
