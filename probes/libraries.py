@@ -50,7 +50,11 @@ _NUMPY_1 = b"numpy.core._multiarray_umath"
 _NUMPY_2 = b"numpy._core"
 # The macro import_array() raises with this text; code that calls _import_array() by hand may go on without.
 _NUMPY_RAISES = b"numpy.core.multiarray failed to import"
-_NUMPY_TEXTS = [_NUMPY_1, _NUMPY_2, _NUMPY_RAISES]
+# Cython compares sizes before it calls import_array() (Cython/Utility/ImportExport.c), and numpy.dtype's changed.
+_CYTHON_COMPARES = b"size changed, may indicate binary incompatibility"
+# Its modules turn the error into one of their own, print it, and are imported all the same (onnxruntime 1.15).
+_PYBIND = b"pybind11"
+_NUMPY_TEXTS = [_NUMPY_1, _NUMPY_2, _NUMPY_RAISES, _CYTHON_COMPARES, _PYBIND]
 
 # Two of one kind in one process compete: for threads (OpenMP), for the meaning of a call (BLAS).
 _RUNTIMES = {
@@ -369,7 +373,7 @@ class _Measurement:
     def _remark(self, file: "File", library: "elf.Elf") -> "None":
         if self.roles[file.key] == "foreign":
             return
-        if library.executable_stack:
+        if _wants_executable_stack(library):
             self.record(file)["executable_stack"] = True
         if library.static_tls and library.tls_bytes:
             self.record(file)["static_tls_bytes"] = library.tls_bytes
@@ -403,7 +407,7 @@ class _Measurement:
     def _walked(self, file: "File", walk: "Walk") -> "None":
         self.walks[file.key] = walk
         for mapped in walk.mapped:
-            if mapped.elf.executable_stack:
+            if _wants_executable_stack(mapped.elf):
                 # The name as the loader prints it.
                 self.record(file)["maps_executable_stack"] = mapped.answer.name
                 break
@@ -727,7 +731,8 @@ class _Measurement:
     def _numpy(self) -> "None":
         for file in self.environment.files:
             library = self.libraries.get(file.key)
-            if self.roles.get(file.key) != "module" or library is None or library.elf is None:
+            role = self.roles.get(file.key)
+            if role not in ("module", "bundled") or library is None or library.elf is None:
                 continue
             # Whoever takes NumPy's table of functions opens the capsule that holds it.
             if file.owner == "numpy" or b"PyCapsule_GetPointer" not in self.symbols.needs.get(library.identity, ()):
@@ -738,7 +743,10 @@ class _Measurement:
                 self.place.problem(file.path, error.reason)
                 continue
             if _NUMPY_1 in found and _NUMPY_2 not in found:
-                self.record(file)["numpy_c_api"] = {"generation": 1, "raises": _NUMPY_RAISES in found}
+                raises = None
+                if role == "module" and _NUMPY_RAISES in found and _PYBIND not in found:
+                    raises = "ValueError" if _CYTHON_COMPARES in found else "ImportError"
+                self.record(file)["numpy_c_api"] = {"generation": 1, "raises": raises}
 
     def _runtimes(self) -> "Dict[str, Any]":
         """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""
@@ -773,6 +781,13 @@ class _Measurement:
         }
 
 
+def _wants_executable_stack(file: "elf.Elf") -> "bool":
+    """A file that says nothing asks for one on x86 (glibc sysdeps/x86/stackinfo.h, DEFAULT_STACK_PERMS)."""
+    if file.executable_stack is None:
+        return file.machine in (3, 62)
+    return file.executable_stack
+
+
 def _lacking_versions(walk: "Walk") -> "Iterator[Tuple[Mapped, Mapped, str, str]]":
     """``(who, provider, need, version)`` of the versions that the answering library does not offer."""
     for mapped in walk.mapped:
@@ -801,7 +816,7 @@ class _Answers:
             record = self._of(file.owner)
             record["modules" if role == "module" else "libraries"] += 1
             numpy = measurement.records.get(file.key, {}).get("numpy_c_api")
-            if numpy:
+            if numpy and role == "module":
                 record["numpy_1_modules"] = record.get("numpy_1_modules", 0) + 1
         for file in measurement.environment.files:
             walk = measurement.walks.get(file.key)

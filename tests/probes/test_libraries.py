@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -370,11 +371,13 @@ def test_modules_of_other_pythons_and_machines(site: Site) -> None:
 @live
 def test_remarkable_files(site: Site) -> None:
     site.module("m", executable_stack=True, constants=b"numpy.core._multiarray_umath")
+    site.module("silent", executable_stack=None, needed=("libnone.so.1",))
     site.write("cut/_c.abi3.so", assembler.native(defines=(("PyInit__c", ""),))[:300])
     site.write("cut/_empty.abi3.so", b"")
     site.write("cut/_script.abi3.so", b"#!/bin/sh\n" * 20)
     files = site.measure()["files"]
     assert files["m" + SUFFIX]["executable_stack"] is True
+    assert files["silent" + SUFFIX].get("executable_stack", False) is (platform.machine() in {"x86_64", "i686"})
     assert files["cut/_c.abi3.so"]["error"].endswith("beyond the end of the file")
     assert files["cut/_empty.abi3.so"]["error"] == "file too short"
     script = site.path / "cut/_script.abi3.so"
@@ -401,17 +404,26 @@ def test_the_generation_of_the_numpy_interface(site: Site) -> None:
     capsule = (("PyCapsule_GetPointer", "", "", False),)
     one, two = b"\0numpy.core._multiarray_umath\0", b"\0numpy._core._multiarray_umath\0"
     text = b"numpy.core.multiarray failed to import\0"
+    compares = b"%.200s.%.200s size changed, may indicate binary incompatibility. Expected %zd\0"
     site.module("old/raises", needs=capsule, constants=one + text)
+    site.module("old/cython", needs=capsule, constants=one + text + compares)
     site.module("old/goes_on", needs=capsule, constants=one)
+    site.module(
+        "old/pybind", needed=("libold.so",), runpath="$ORIGIN", constants=one + text + b"pybind11", needs=capsule
+    )
+    site.library("old/libold.so", needs=capsule, constants=one + text)
     site.module("new/both", needs=capsule, constants=one + two + text)
     site.module("none/at_all", needs=capsule)
-    site.distribution("old", "old/raises" + SUFFIX, "old/goes_on" + SUFFIX)
+    site.distribution("old", *(f"old/{name}{SUFFIX}" for name in ("raises", "cython", "goes_on", "pybind")))
     facts = site.measure()
-    assert {key: record["numpy_c_api"] for key, record in facts["files"].items()} == {
-        "old/raises" + SUFFIX: {"generation": 1, "raises": True},
-        "old/goes_on" + SUFFIX: {"generation": 1, "raises": False},
+    assert {key: record["numpy_c_api"]["raises"] for key, record in facts["files"].items()} == {
+        "old/raises" + SUFFIX: "ImportError",
+        "old/cython" + SUFFIX: "ValueError",
+        "old/goes_on" + SUFFIX: None,
+        "old/pybind" + SUFFIX: None,
+        "old/libold.so": None,
     }
-    assert facts["distributions"]["old"]["numpy_1_modules"] == 2
+    assert facts["distributions"]["old"]["numpy_1_modules"] == 4
 
 
 @live
