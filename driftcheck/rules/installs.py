@@ -309,8 +309,9 @@ class PKG006(Contradiction):
     Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
     likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note, and
     so is everything where no installer is named: Debian and others keep the RECORD of the build and then
-    strip binaries and move files. Silent for editable installs, for distributions without RECORD, and for altered files that another
-    distribution owns too (PKG003 explains those). Compiled bytecode is not looked at.
+    strip binaries and move files. Silent for editable installs, for distributions without RECORD, and for
+    altered files that another distribution owns too (PKG003 explains those). Compiled bytecode is not
+    looked at.
 
     Fix: reinstall the same version.
 

@@ -10,6 +10,7 @@ import random
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driftcheck.probes import elf
@@ -138,7 +139,7 @@ def test_headers_agree_with_pyelftools() -> None:
             assert ours.bits == theirs.elfclass
             assert ours.machine == theirs.header.e_machine or isinstance(theirs.header.e_machine, str)
             dynamic = next(s for s in theirs.iter_segments() if isinstance(s, DynamicSegment))
-            tags = [(tag.entry.d_tag, tag) for tag in dynamic.iter_tags()]
+            tags: list[tuple[str, Any]] = [(tag.entry.d_tag, tag) for tag in dynamic.iter_tags()]
             assert ours.needed == [tag.needed for name, tag in tags if name == "DT_NEEDED"]
             assert ours.soname == next((tag.soname for name, tag in tags if name == "DT_SONAME"), None)
             assert ours.runpath == next((tag.runpath for name, tag in tags if name == "DT_RUNPATH"), None)
@@ -147,7 +148,7 @@ def test_headers_agree_with_pyelftools() -> None:
             for section in theirs.iter_sections():
                 if isinstance(section, GNUVerNeedSection):
                     for need, items in section.iter_versions():
-                        table = required.setdefault(need.name, {})
+                        table = required.setdefault(str(need.name), {})
                         table.update({item.name: bool(item.entry.vna_flags & 2) for item in items})
                 if isinstance(section, GNUVerDefSection):
                     for entry, items in section.iter_versions():

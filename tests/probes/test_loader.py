@@ -51,10 +51,10 @@ class Root:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    def loader(self, **environ: str) -> loader.Loader:
+    def loader(self, **environ: str) -> Any:
         return loader.Loader(common.Place(str(self.path), environ, [], live=False), "/usr/bin/python3")
 
-    def walk(self, name: str, **environ: str) -> loader.Walk:
+    def walk(self, name: str, **environ: str) -> Any:
         found = self.loader(**environ)
         return found.open(name, found.start())
 
