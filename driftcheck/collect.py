@@ -197,9 +197,10 @@ def _why_no_answer(output: Output) -> str:
     if output.returncode < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-output.returncode).name
-            return f"the interpreter was ended by {name} before it answered" + (f" ({last})" if last else "")
+            memory = ", as a kernel does when memory runs out," if name == "SIGKILL" else ""
+            return f"the interpreter was ended by {name}{memory} before it answered" + (f" ({last})" if last else "")
     said = last or _last_line(output.stdout)
-    return f"no answer from this interpreter, exit code {output.returncode}" + (f": {said}" if said else "")
+    return f"no answer from this interpreter, exit code {output.returncode}" + (f": {said.rstrip('.')}" if said else "")
 
 
 def _hint(output: Output) -> str:
@@ -211,10 +212,16 @@ def _hint(output: Output) -> str:
 def _last_line(data: bytes) -> str:
     """The last line that says something, printable, redacted and short."""
     for line in reversed(data[-_ERRORS_KEPT:].decode("utf-8", "replace").splitlines()):
-        text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line).strip()
+        text = printable(line.strip())
         if text:
-            return str(redact_secrets(text))[:300]
+            return text
     return ""
+
+
+def printable(said: str) -> str:
+    """What a program said, fit for one line of ours: no control signs, no secrets, not long."""
+    text = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in said)
+    return str(redact_secrets(text))[:300]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from driftcheck import payload
-from driftcheck.collect import Channel, Interpreter, Output, Request, SubprocessChannel, collect
+from driftcheck.collect import Channel, Interpreter, Output, Request, SubprocessChannel, collect, printable
 from driftcheck.environments import Options
 from driftcheck.environments.reference import Reference
 from driftcheck.errors import InputError
@@ -88,11 +88,15 @@ class CommandChannel:
         said = " ".join(output.stderr[-2000:].decode("utf-8", "replace").split())
         if self.remote_shell and output.returncode == 255 and not output.stdout:
             raise InputError(
-                self.subject, f"ssh did not get there: {_printable(said)}", "Try it: ssh " + self.prefix[-1]
+                self.subject,
+                f"ssh did not get there: {printable(said) or 'it said nothing'}",
+                "Try it: ssh " + self.prefix[-1],
             )
         if output.returncode and not output.stdout.strip() and self._is_missing(output.returncode, said, argv[0]):
             raise _NoSuchProgramError(
-                self.subject, f"no {argv[0]} over there: {_printable(said)}", "Name one with --python"
+                self.subject,
+                f"no {argv[0]} over there: {printable(said) or 'it said nothing'}",
+                "Name one with --python",
             )
         code = output.returncode
         return dataclasses.replace(output, returncode=128 - code if 128 < code < 160 else code)
@@ -106,13 +110,6 @@ def _quoted(word: str) -> str:
     """A word for any remote shell: plain words as they are, so that a Windows shell takes them too."""
     return (
         word if re.fullmatch(r"[A-Za-z0-9_./@:+~-]+", word) else f"'{word}'" if "'" not in word else shlex.quote(word)
-    )
-
-
-def _printable(said: str) -> str:
-    return (
-        "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in said)[-300:]
-        or "it said nothing"
     )
 
 

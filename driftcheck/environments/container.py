@@ -119,7 +119,7 @@ class ExecChannel:
             try:
                 with held_back():
                     execution = self._create(argv, mark)
-                result = self._run(execution, stdin)
+                result = self._run(execution, argv[0], stdin)
                 finished = result.cut is None
                 if not finished and not self._end(execution, mark, argv[0]):
                     problem = f"{result.cut}, but a process of ours may still run in the container"
@@ -139,7 +139,7 @@ class ExecChannel:
         )
         return str(created["Id"])
 
-    def _run(self, execution: str, stdin: bytes) -> Output:
+    def _run(self, execution: str, program: str, stdin: bytes) -> Output:
         frames = conversation.Frames(self.size_limit)
         connection = self.engine.api.exec_start(execution, socket=True)
         try:
@@ -151,7 +151,7 @@ class ExecChannel:
         if code is None and cut is None:
             self._check_container()
             cut = "closed its output but did not end, and was ended"
-        return inside.output(bytes(frames.stdout), bytes(frames.stderr), -9 if code is None else code, cut)
+        return inside.output(self.subject, program, frames, -9 if code is None else code, cut)
 
     def _exit_code(self, execution: str) -> int | None:
         """The output may end a moment before the process does."""

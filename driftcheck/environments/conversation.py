@@ -126,7 +126,7 @@ def close(stream: Any) -> None:
     connection = getattr(stream, "_sock", stream)
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    for each in (stream, getattr(stream, "_response", None)):
+    for each in (stream, getattr(stream, "_response", None), connection):
         if each is not None:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 each.close()

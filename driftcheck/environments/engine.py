@@ -213,8 +213,6 @@ def _trouble(error: BaseException, where: str) -> tuple[str, str]:
 
     causes = list(_causes(error))
     system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
-    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in causes):
-        return f"the engine at {where} did not answer within {TIMEOUT} s", "Is it overloaded, or paused?"
     code = system.errno if system is not None else None
     if code in {errno.ENOENT, errno.ENOTSOCK}:
         return f"no container engine: there is no socket {where}", _NAME_IT
@@ -222,6 +220,8 @@ def _trouble(error: BaseException, where: str) -> tuple[str, str]:
         return f"no permission to use the engine's socket {where}", "Join its group (docker), or use sudo"
     if code == errno.ECONNREFUSED:
         return f"no container engine: nothing listens at {where}", _NAME_IT
+    if any(isinstance(cause, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError) for cause in causes):
+        return f"the engine at {where} did not answer within {TIMEOUT} s", "Is it overloaded, or paused?"
     if any(isinstance(cause, http.client.RemoteDisconnected | ConnectionError) for cause in causes):
         return f"the engine at {where} ended the connection", "Did it stop?"
     text = _one_line(system.strerror if system is not None and system.strerror else error)

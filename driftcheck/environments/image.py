@@ -216,7 +216,7 @@ class ImageChannel:
         cut = cut_text(why, self.size_limit, self.time_limit)
         if code is None:
             code, cut = -9, "closed its output but did not end, and was ended"
-        return inside.output(bytes(frames.stdout), bytes(frames.stderr), code, cut)
+        return inside.output(subject, argv[0], frames, code, cut)
 
     def _exit_code(self, container: str) -> int | None:
         """Of a container whose output has ended; None where it goes on nevertheless.

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from driftcheck import collect
 from driftcheck.collect import Interpreter, Output
+from driftcheck.environments.conversation import Frames
 from driftcheck.environments.engine import Engine
 from driftcheck.errors import InputError
 
@@ -23,10 +25,10 @@ _USUAL = (
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 
-# Docker's runc, Podman's crun and runc, when there is nothing to execute.
+# What Docker's runc and Podman's crun say when there is nothing to execute.
 _NOT_STARTED = re.compile(
-    r"OCI runtime|exec failed|executable file .* not found|unable to start container process|no such file or directory"
-    r"|exec format error|permission denied",
+    r"OCI runtime|exec failed|executable file .* not found|unable to start container process"
+    r"|^exec \S+: (?:no such file|exec format error|permission denied)",
     re.IGNORECASE,
 )
 
@@ -77,13 +79,14 @@ def _folders(config: Mapping[str, Any]) -> list[str]:
     return [folder for folder in path.split(":")[:100] if folder.startswith("/")]
 
 
-def output(stdout: bytes, stderr: bytes, code: int, cut: str | None) -> Output:
+def output(subject: str, program: str, frames: Frames, code: int, cut: str | None) -> Output:
     """What a program in a container printed; a shell's 128 + signal becomes Python's minus signal.
 
     Raises:
         InputError: when the engine could not start it at all.
     """
-    said = " ".join((stderr or stdout)[-2000:].decode("utf-8", "replace").split())
-    if code in {126, 127} and _NOT_STARTED.search(said):
-        raise InputError("interpreter", f"cannot be started in the container: {said[:300]}", "Name one with --python")
-    return Output(stdout, stderr, 128 - code if 128 < code < 160 else code, cut)
+    said = " ".join((frames.stderr or frames.stdout)[-2000:].decode("utf-8", "replace").split())
+    if code in {1, 126, 127, 255} and _NOT_STARTED.search(said):
+        problem = f"cannot be started in the container: {collect.printable(said)}"
+        raise InputError(f"{subject}: {program}", problem, "Name an interpreter with --python")
+    return Output(bytes(frames.stdout), bytes(frames.stderr), 128 - code if 128 < code < 160 else code, cut)
