@@ -1,0 +1,1027 @@
+"""What a start command comes down to: the Python interpreter and the script that run in the end, or why nothing starts.
+
+Pure over a ``Place``: the words of an image (ENTRYPOINT and CMD) are followed through PATH, first lines of scripts,
+shells and wrapper programs, and nothing is run. Where it cannot start, ``problem`` is what the engine, the shell or
+the program would say. The texts were taken down from runc 1.1, dash 0.5.11 and 0.5.12, bash 5.1 and 5.2, coreutils
+8.32, 9.1 and 9.7, tini 0.19 and CPython 3.6 to 3.13.
+"""
+
+import os
+import re
+
+from . import executables, shell_script
+from .executables import EACCES, EISDIR, ENOENT, ENOEXEC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Dict, List, Optional, Sequence, Tuple  # noqa: F401
+
+    from .common import Place
+    from .shell_script import Command, Scope
+
+# python, python3, python3.11, python3.13t, pypy3
+PYTHON = re.compile(r"^(?:python|pypy)[0-9]*(?:\.[0-9]+)?[a-z]?$")
+_SHELLS = frozenset(["sh", "bash", "dash", "ash", "rbash", "ksh", "mksh", "zsh", "busybox"])
+
+# How many programs may stand between the first word and the interpreter.
+STEPS_LIMIT = 24
+SCRIPT_LIMIT = 1 << 18
+
+# Programs that run another one: {name: (options that take a word, words before the program)}.
+_WRAPPERS = {
+    "tini": ("-p -e", 0), "tini-static": ("-p -e", 0), "docker-init": ("-p -e", 0), "catatonit": ("", 0),
+    "dumb-init": ("-r --rewrite", 0), "nice": ("-n --adjustment", 0), "nohup": ("", 0), "setsid": ("", 0),
+    "stdbuf": ("-i -o -e --input --output --error", 0), "timeout": ("-s -k --signal --kill-after", 1),
+    "ionice": ("-c -n -t --class --classdata", 0), "chrt": ("", 1), "taskset": ("", 1),
+    "numactl": ("-i -N -m -C -p --interleave --cpunodebind --membind --physcpubind --preferred", 0),
+    "gosu": ("", 1), "su-exec": ("", 1), "sudo": ("-u -g -h -p -C -r -t --user --group", 0),
+    "setpriv": ("--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --securebits --pdeathsig", 0),
+    "chpst": ("-u -U -b -e -/ -n -l -L -m -d -o -p -f -c", 0), "xvfb-run": ("-n -s -e -f -p", 0), "time": ("-f -o", 0),
+    "catchsegv": ("", 0), "jemalloc.sh": ("", 0), "aws-lambda-rie": ("", 0), "bwrap": ("", 0),
+}  # fmt: skip
+
+# Programs that run another one in an environment that they choose.
+_RUNNERS = frozenset(["poetry", "uv", "pipenv", "pdm", "hatch", "pixi", "conda", "mamba", "micromamba"])
+
+# Options of python that take the next word.
+_PYTHON_OPTIONS = frozenset(["-W", "-X", "--check-hash-based-pycs"])
+
+# What a shell does itself and what does not matter here.
+_BUILTINS = frozenset(
+    """
+    : [ [[ ] echo test true false printf read trap ulimit umask unset local readonly alias unalias type hash wait
+    jobs kill pwd getopts let declare typeset shopt return break continue times fg bg disown bind complete compgen
+    mapfile readarray eval history dirs pushd popd enable help builtin suspend logout
+    """.split()  # noqa: SIM905 (a table)
+)
+
+
+class StartCommand:
+    """What a start command comes down to.
+
+    ``interpreter``  path of the Python in the root, its links not followed (a virtual environment is known by its
+                     own link); None where none was found
+    ``script``       path of the file that it runs; None for ``-c``, for a module that was not found, and for none
+    ``module``       what ``-m`` names
+    ``reason``       one line: how the interpreter was found, or why none was
+    ``chain``        the steps, in order
+    ``problem``      what would be printed instead of a start; None where nothing stands in the way
+    ``exact``        ``problem`` is the very text, and nothing that only a run can tell decides whether it is reached
+    """
+
+    def __init__(self) -> "None":
+        self.interpreter = None  # type: Optional[str]
+        self.script = None  # type: Optional[str]
+        self.module = None  # type: Optional[str]
+        self.reason = ""
+        self.chain = []  # type: List[str]
+        self.problem = None  # type: Optional[str]
+        self.exact = False
+
+
+def resolve(place: "Place", entry: "Sequence[str]", working_directory: "str" = "/") -> "StartCommand":
+    """Follow the words of a start command (ENTRYPOINT and CMD together) inside the root of ``place``.
+
+    Variables are those of ``place.environ``; what is mounted at the start, and what earlier commands of a script
+    make, is not there.
+    """
+    result = StartCommand()
+    words = [str(word) for word in entry]
+    if not words:
+        result.reason = "nothing is started by default"
+        return result
+    directory = executables.absolute(working_directory or "/", "/")
+    follower = _Follower(place, result)
+    follower.follow(words, dict(place.environ), directory, _Engine(place))
+    if not result.reason:
+        result.reason = "%s is no Python" % words[0]
+    return result
+
+
+# --- those who execute something, and their words
+
+
+class _Speaker:
+    """Executes a program by name and says what went wrong. This one stands for programs whose words are not known."""
+
+    by_shell = False  # whether a file without a first line is handed to /bin/sh (execvp(3))
+
+    def find(self, place: "Place", name: "str", path: "str", directory: "str") -> "Tuple[Optional[str], Optional[str]]":
+        """``(path, error)``: the file that a name leads to."""
+        if "/" in name:
+            full = executables.absolute(name, directory)
+            return full, executables.access(place, full)
+        full_or_none, refused = executables.search(place, name, path)
+        if full_or_none is not None:
+            return full_or_none, None
+        return refused, EACCES if refused is not None else ENOENT
+
+    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        """``(text, exact)`` where no such program can be executed."""
+        return "%s: %s" % (name, error), False
+
+    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
+        """``(text, exact)`` where the file is there and the kernel refuses it."""
+        return "%s: %s" % (name, error), False
+
+
+class _Engine(_Speaker):
+    """runc: looks the program up itself and executes it without a shell."""
+
+    def __init__(self, place: "Place") -> "None":
+        self._place = place
+
+    def find(self, place: "Place", name: "str", path: "str", directory: "str") -> "Tuple[Optional[str], Optional[str]]":
+        if "/" in name:
+            full = executables.absolute(name, directory)
+            return full, executables.access(place, full)
+        found, _ = executables.search(place, name, path)
+        return found, None if found is not None else ENOENT
+
+    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        if "/" not in name:
+            return 'exec: "%s": executable file not found in $PATH' % name, True
+        if error == ENOENT:
+            return 'exec: "%s": stat %s: no such file or directory' % (name, name), True
+        # Newer ones say "is a directory".
+        return 'exec: "%s": permission denied' % name, path is None or not self._place.is_dir(path)
+
+    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
+        path = execution.scripts[0] if execution.scripts else execution.path
+        return "exec %s: %s" % (name if "/" in name else path, _small(error)), True
+
+
+class _Coreutils(_Speaker):
+    """env, nice, nohup, timeout, stdbuf: ``env: 'gunicorn': No such file or directory``."""
+
+    by_shell = True
+
+    def __init__(self, place: "Place", program: "str", called: "str", environ: "Dict[str, Optional[str]]") -> "None":
+        self._base = program.rpartition("/")[2]
+        # The name that it was called by, until coreutils 9.5 or so cut it down to the last part.
+        self._called = called
+        self._old = True
+        if "/" in called:
+            # "(GNU coreutils) 9.1": the version stands alone in the file.
+            data = executables.head_of(place, program, 1 << 20) or b""
+            version = re.search(rb"\0(\d+)\.(\d+)(?:[.-]\d+)*\0", data)
+            number = tuple(int(part) for part in version.groups()) if version and b"GNU coreutils" in data else None
+            self._old = number is not None and number < (9, 2)
+            self._known = number is not None and (self._old or number >= (9, 7))
+        else:
+            self._known = b"GNU coreutils" in (executables.head_of(place, program, 1 << 20) or b"")
+        self._quotes = ("\u2018", "\u2019") if _speaks_utf8(place, environ) else ("'", "'")
+
+    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        shown = "%s%s%s" % (self._quotes[0], name.replace("\r", "\\r").replace("\t", "\\t"), self._quotes[1])
+        prefix = self._called if self._old else self._base
+        if self._base in ("env", "nice"):
+            return "%s: %s: %s" % (prefix, shown, error), self._known
+        return "%s: failed to run command %s: %s" % (prefix, shown, error), self._known
+
+    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
+        return self.missing(name, execution.path, error)
+
+
+class _Plain(_Speaker):
+    """Programs with a form of their own: ``setsid: failed to execute nosuch: No such file or directory``."""
+
+    by_shell = True
+
+    def __init__(self, form: "str", exact: "bool") -> "None":
+        self._form = form
+        self._exact = exact
+
+    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        return self._form % {"name": name, "error": error}, self._exact
+
+    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
+        return self.missing(name, execution.path, error)
+
+
+class _Shell(_Speaker):
+    """dash, bash and busybox, at one line of a script.
+
+    ``prefix``  what the shell calls itself there: the script, or the shell's own name
+    ``replace`` the command stands behind ``exec``
+    ``exact``   whether it is known that the line is reached
+    """
+
+    by_shell = True
+
+    def __init__(
+        self, kind: "str", prefix: "str", line: "int", replace: "bool", directory: "str", exact: "bool"
+    ) -> "None":
+        self._kind = kind
+        self._prefix = prefix
+        self._line = line
+        self._replace = replace
+        self._directory = directory
+        self._exact = exact
+
+    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        known = self._kind in ("dash", "bash-5.1", "bash-5.2")
+        where = self._place()
+        shown = self._shown(name)
+        if self._kind.startswith("bash"):
+            if "/" not in name:
+                if path is not None:
+                    return "%s: %s: %s" % (where, path, error), self._exact and known
+                if self._replace:
+                    return "%s: exec: %s: not found" % (where, name), self._exact and known
+                return "%s: %s: command not found" % (where, name), self._exact and known
+            return "%s: %s: %s" % (where, shown, error), self._exact and known
+        words = {ENOENT: "not found", EACCES: "Permission denied"}.get(error, error)
+        return "%s: %s%s: %s" % (where, "exec: " if self._replace else "", name, words), self._exact and known
+
+    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
+        if not self._kind.startswith("bash"):
+            return self.missing(name, execution.path, error)
+        known = self._exact and self._kind in ("bash-5.1", "bash-5.2")
+        shown = self._shown(name) if "/" in name else (execution.scripts or [execution.path])[0]
+        if error == ENOEXEC:
+            return "%s: %s: cannot execute binary file: Exec format error" % (self._place(), shown), known
+        if error == ENOENT and self._kind == "bash-5.1":
+            if execution.asked is not None:
+                text = "%s: %s: %s: bad interpreter: %s"
+                return text % (self._prefix, shown, execution.asked.replace("\r", "^M"), error), known
+            return "%s: %s: %s" % (self._place(), shown, error), known
+        if error == ENOENT:
+            return "%s: %s: cannot execute: required file not found" % (self._place(), shown), known
+        return "%s: %s: %s" % (self._place(), shown, error), False
+
+    def _place(self) -> "str":
+        return "%s: %s%d" % (self._prefix, "line " if self._kind != "dash" else "", self._line)
+
+    def _shown(self, name: "str") -> "str":
+        return executables.absolute(name, self._directory) if self._replace else name
+
+
+def _small(error: "str") -> "str":
+    """As Go writes it."""
+    return error[:1].lower() + error[1:]
+
+
+def _speaks_utf8(place: "Place", environ: "Dict[str, Optional[str]]") -> "bool":
+    """Whether messages are written with the quotation marks of Unicode: a UTF-8 locale is set, and it is there."""
+    name = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
+    stem, dot, encoding = name.partition(".")
+    if encoding.lower().replace("-", "") != "utf8":
+        return False
+    folder = "/usr/lib/locale"
+    if any(place.exists("%s/%s" % (folder, stem + end)) for end in (".utf8", ".UTF-8")):
+        return True
+    return place.exists(folder + "/locale-archive") and stem != "C"
+
+
+# --- following
+
+
+class _Follower:
+    """Follows one start command; the first step that cannot be made ends it."""
+
+    def __init__(self, place: "Place", result: "StartCommand") -> "None":
+        self._place = place
+        self._result = result
+        self._steps = 0
+
+    def follow(
+        self, argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str", speaker: "_Speaker"
+    ) -> "None":
+        """Execute ``argv`` as ``speaker`` would."""
+        result, place = self._result, self._place
+        self._steps += 1
+        name = argv[0] if argv else ""
+        if self._steps > STEPS_LIMIT:
+            result.reason = "more than %d programs run one another" % STEPS_LIMIT
+            return
+        if shell_script.UNKNOWN in name:
+            result.reason = "%s starts something that only a run can tell" % _last(result.chain)
+            return
+        path = environ.get("PATH", executables.DEFAULT_PATH)
+        if path is None or shell_script.UNKNOWN in path:
+            result.reason = "PATH is not known where %s is started" % name
+            return
+        full, error = speaker.find(place, name, path, directory)
+        if full is None or error is not None:
+            self._stop(speaker.missing(name, full, error or ENOENT), "%s cannot be started" % (name or "nothing"))
+            return
+        result.chain.append(full if full == name else "%s is %s" % (name, full))
+        execution = executables.execute(place, full, argv, directory)
+        if execution.error == ENOEXEC and not execution.scripts and speaker.by_shell and _is_text(place, full):
+            self._shell(["/bin/sh", full] + argv[1:], "/bin/sh", environ, directory)
+            return
+        if execution.error is not None:
+            self._stop(speaker.failed(name, execution, execution.error), "%s cannot be started" % full)
+            return
+        for script, program in zip(execution.scripts, execution.scripts[1:] + [execution.path]):
+            result.chain.append("%s is a script of %s" % (script, program))
+        self._dispatch(full, execution, environ, directory)
+
+    def _stop(self, said: "Tuple[str, bool]", reason: "str") -> "None":
+        self._result.problem, self._result.exact = said
+        self._result.reason = reason
+
+    def _dispatch(
+        self, full: "str", execution: "executables.Execution", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        """Go on with what the program that runs now makes of its arguments."""
+        called = os.path.basename(full)
+        program, argv = execution.path, execution.argv
+        base = os.path.basename(program)
+        own = argv[len(argv) - _arguments(execution) :]
+        shim = _pyenv_program(self._place, full, environ, directory)
+        if shim is not None:
+            self._result.chain.append("%s is a shim of pyenv" % full)
+            self.follow([shim] + own, environ, directory, _Speaker())
+        elif called in _RUNNERS:
+            self._runner(called, full, own, environ, directory)
+        elif PYTHON.match(base):
+            self._python(program, argv, environ, directory)
+        elif base in _SHELLS:
+            if base == "busybox":
+                argv = argv[1:] or ["sh"]
+            self._shell(argv, program, environ, directory)
+        elif base == "env":
+            self._env(argv, program, environ, directory)
+        elif base in _WRAPPERS:
+            self._wrapper(base, program, argv, environ, directory)
+        else:
+            self._result.reason = "%s is no Python, and what it starts is not known" % program
+
+    # --- Python
+
+    def _python(
+        self, program: "str", argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        result, place = self._result, self._place
+        result.interpreter = program
+        chain = "; ".join(result.chain)
+        result.reason = "the start command runs it (%s)" % chain if chain else "the start command runs it"
+        words = argv[1:]
+        while words:
+            word = words[0]
+            if word in _PYTHON_OPTIONS:
+                words = words[2:]
+            elif word == "--":
+                words = words[1:]
+                break
+            elif word.startswith("-") and word != "-":
+                flags = word[1:] if not word.startswith("--") else ""
+                for index, flag in enumerate(flags):
+                    if flag in "cm":
+                        rest = flags[index + 1 :] or (words[1] if len(words) > 1 else "")
+                        if flag == "m" and rest:
+                            self._module(rest, program, environ, directory)
+                        return
+                    if flag in "WX":
+                        words = words[0:1] + words[(1 if flags[index + 1 :] else 2) :]
+                        break
+                words = words[1:]
+            else:
+                break
+        if not words or words[0] == "-" or shell_script.UNKNOWN in words[0]:
+            return
+        script = executables.absolute(words[0], directory)
+        result.script = script
+        if place.is_dir(script):
+            if not place.exists(script + "/__main__.py"):
+                result.problem = "%s: can't find '__main__' module in '%s'" % (program, words[0])
+                result.exact = words[0].startswith("/")
+        elif not os.path.exists(place.real(script)):
+            # Since 3.9 the path is made absolute, without being tidied.
+            version = version_of(place, program)
+            shown = words[0]
+            if version is not None and version >= (3, 9) and not shown.startswith("/"):
+                shown = directory.rstrip("/") + "/" + shown if directory != "/" else "//" + shown
+            result.problem = "%s: can't open file '%s': [Errno 2] No such file or directory" % (argv[0], shown)
+            result.exact = version is not None
+
+    def _module(self, name: "str", program: "str", environ: "Dict[str, Optional[str]]", directory: "str") -> "None":
+        """``python -m name``: the file of the module, where it is easily found, or that there is none."""
+        result, place = self._result, self._place
+        if shell_script.UNKNOWN in name:
+            return
+        result.module = name
+        folders, complete = _module_folders(place, program, environ, directory)
+        first = name.split(".")[0]
+        for folder in folders:
+            base = folder.rstrip("/") + "/" + name.replace(".", "/")
+            for path in (base + "/__main__.py", base + ".py"):
+                if place.exists(path):
+                    result.script = path
+                    return
+            if place.exists(folder.rstrip("/") + "/" + first) or any(
+                file.startswith(first + ".") for file in place.list_dir(folder)
+            ):
+                return
+        if complete and "." not in name:
+            result.problem = "%s: No module named %s" % (program, name)
+            result.exact = False
+
+    # --- shells
+
+    def _shell(
+        self, argv: "List[str]", program: "str", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        """``sh [-eu] SCRIPT ARGUMENT...`` or ``sh -c TEXT [NAME [ARGUMENT...]]``."""
+        result, place = self._result, self._place
+        kind = _kind_of_shell(place, program)
+        words = argv[1:]
+        text_follows = stops = False
+        while words and words[0][:1] in ("-", "+") and words[0] not in ("-", "--"):
+            option = words[0]
+            words = words[1:]
+            if option.startswith("--"):
+                words = words[1:] if option in ("--rcfile", "--init-file") else words
+                continue
+            text_follows = text_follows or "c" in option
+            stops = stops or "e" in option
+            if "o" in option or "O" in option:
+                stops = stops or words[:1] == ["errexit"]
+                words = words[1:]
+        if words and words[0] in ("-", "--"):
+            words = words[1:]
+        if not words:
+            result.reason = "a shell, which starts nothing by itself"
+            return
+        if text_follows:
+            name, arguments = (words[1] if len(words) > 1 else argv[0]), words[2:]
+            self._script(words[0], kind, name, arguments, stops, environ, directory)
+            return
+        path = executables.absolute(words[0], directory)
+        data = executables.head_of(place, path, SCRIPT_LIMIT)
+        if data is None:
+            dash = kind == "dash"
+            text = "%s: 0: cannot open %s: No such file" if dash else "%s: %s: No such file or directory"
+            exists = os.path.exists(place.real(path))
+            if not exists:
+                result.problem = text % (argv[0], words[0])
+                result.exact = dash or kind.startswith("bash")
+            result.reason = "%s cannot be read" % path
+            return
+        if not result.chain or not result.chain[-1].startswith(path):
+            result.chain.append(path)
+        text = data.decode("utf-8", "replace")
+        self._script(text, kind, words[0], words[1:], stops, environ, directory)
+
+    def _script(
+        self,
+        text: "str",
+        kind: "str",
+        name: "str",
+        arguments: "List[str]",
+        stops: "bool",
+        environ: "Dict[str, Optional[str]]",
+        directory: "str",
+    ) -> "None":
+        run = _ShellRun(self._place, shell_script.Scope(environ, name, arguments), directory, kind, stops)
+        if "\r\n" in text:
+            # The shell reads it, and each word at the end of a line has a carriage return.
+            run.sure = False
+            text = text.replace("\r\n", "\n")
+        run.read(text)
+        best = None  # type: Optional[Tuple[int, StartCommand]]
+        if run.problem is not None:
+            self._stop(run.problem, "%s ends before it starts anything" % name)
+            return
+        for launch in run.launches:
+            trial = StartCommand()
+            trial.chain = list(self._result.chain)
+            follower = _Follower(self._place, trial)
+            follower._steps = self._steps
+            speaker = _Shell(kind, name, launch.line, launch.replaces, launch.directory, launch.sure)
+            follower.follow(launch.words, launch.environ, launch.directory, speaker)
+            if trial.problem is not None and not launch.decisive:
+                if not (launch.replaces or launch.last) or not launch.certain:
+                    trial.problem = None
+            rank = _rank(launch, trial)
+            if launch.decisive and trial.problem is not None:
+                best = (99, trial)
+                break
+            if best is None or rank > best[0]:
+                best = (rank, trial)
+        if best is None:
+            self._result.reason = "%s starts nothing that can be told without running it" % name
+            return
+        for attribute, value in vars(best[1]).items():
+            setattr(self._result, attribute, value)
+
+    # --- programs that run programs
+
+    def _env(self, argv: "List[str]", program: "str", environ: "Dict[str, Optional[str]]", directory: "str") -> "None":
+        words = argv[1:]
+        environ = dict(environ)
+        while words:
+            word = words[0]
+            if word in ("-u", "--unset", "-C", "--chdir"):
+                value = words[1] if len(words) > 1 else ""
+                if word in ("-C", "--chdir"):
+                    directory = executables.absolute(value, directory)
+                else:
+                    environ.pop(value, None)
+                words = words[2:]
+            elif word in ("-i", "-", "--ignore-environment"):
+                environ = {}
+                words = words[1:]
+            elif word in ("-S", "--split-string") and len(words) > 1:
+                words = shell_script.Scope(environ, "", []).words(words[1].split()) + words[2:]
+            elif word.startswith(("-S", "--split-string=")):
+                text = word[2:] if word.startswith("-S") else word.partition("=")[2]
+                words = shell_script.Scope(environ, "", []).words(text.split()) + words[1:]
+            elif word == "--":
+                words = words[1:]
+            elif re.match(r"^[A-Za-z_][A-Za-z0-9_]*=", word):
+                name, _, value = word.partition("=")
+                environ[name] = value
+                words = words[1:]
+            elif re.match(r"^-[iv0]*S", word):  # -vS
+                words = word[word.index("S") + 1 :].split() + words[1:]
+            elif word.startswith("-") and len(word) > 1:
+                words = words[1:]
+            else:
+                break
+        if not words:
+            self._result.reason = "env prints its variables and starts nothing"
+            return
+        self.follow(words, environ, directory, _Coreutils(self._place, program, argv[0], environ))
+
+    def _wrapper(
+        self, base: "str", program: "str", argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        taking, before = _WRAPPERS[base]
+        words = argv[1:]
+        with_word = taking.split()
+        while words and words[0].startswith("-") and len(words[0]) > 1:
+            option = words[0]
+            words = words[1:]
+            if option == "--":
+                break
+            if option in with_word:
+                words = words[1:]
+        words = words[before:]
+        if base in ("gosu", "su-exec", "sudo", "numactl", "taskset", "chrt") and words[:1] == ["--"]:
+            words = words[1:]
+        while base == "sudo" and words and re.match(r"^[A-Za-z_][A-Za-z0-9_]*=", words[0]):
+            words = words[1:]
+        if not words:
+            self._result.reason = "%s is given nothing to start" % program
+            return
+        speaker = _Speaker()  # type: _Speaker
+        if base in ("nice", "nohup", "timeout", "stdbuf"):
+            speaker = _Coreutils(self._place, program, argv[0], environ)
+        elif base in ("setsid", "setpriv"):
+            speaker = _Plain(base + ": failed to execute %(name)s: %(error)s", "/" not in argv[0])
+        elif base in ("tini", "tini-static", "docker-init"):
+            # Its process id stands behind its name: "[FATAL tini (7)]".
+            speaker = _Plain("[FATAL tini (7)] exec %(name)s failed: %(error)s", False)
+        elif base == "dumb-init":
+            speaker = _Plain("[dumb-init] %(name)s: %(error)s", False)
+        self.follow(words, environ, directory, speaker)
+
+    def _runner(
+        self, called: "str", full: "str", own: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        """``poetry run``, ``uv run``, ``conda run -n NAME``: the program in the environment that they choose."""
+        result, place = self._result, self._place
+        words = own
+        conda = called in ("conda", "mamba", "micromamba")
+        while words and words[0] != "run":
+            words = words[1:]
+        words = words[1:]
+        prefix = None  # type: Optional[str]
+        with_word = ("-n", "--name", "-p", "--prefix", "--cwd", "--with", "--python", "--project", "--directory",
+                     "--extra", "--group", "--env-file", "-C", "-e", "--environment", "--package")  # fmt: skip
+        named = None  # type: Optional[str]
+        while words and words[0].startswith("-"):
+            option, sign, value = words[0].partition("=")
+            words = words[1:]
+            if option == "--":
+                break
+            if option in ("-m", "--module") and called == "uv":
+                words = ["python", "-m"] + words
+                break
+            if option in with_word and not sign:
+                value = words[0] if words else ""
+                words = words[1:]
+            if option in ("-p", "--prefix") and conda:
+                prefix = executables.absolute(value, directory)
+            elif option in ("-n", "--name", "-e", "--environment"):
+                named = value
+            elif option in ("--cwd", "--directory", "--project", "-C"):
+                directory = executables.absolute(value, directory)
+        if not words:
+            result.reason = "%s is given nothing to run" % full
+            return
+        if conda and prefix is None:
+            prefix = _conda_prefix(place, full, named, environ)
+        elif not conda:
+            prefix = _project_environment(place, called, environ, directory, named)
+        environ = dict(environ)
+        if prefix is not None:
+            result.chain.append("%s run uses the environment %s" % (called, prefix))
+            environ["PATH"] = prefix + "/bin:" + (environ.get("PATH") or executables.DEFAULT_PATH)
+        else:
+            result.chain.append("%s run, in an environment that was not found" % called)
+        if called == "uv" and words[0].endswith(".py"):
+            words = ["python"] + words
+        self.follow(words, environ, directory, _Speaker())
+
+
+def _arguments(execution: "executables.Execution") -> "int":
+    """How many arguments the first file was given: what stands behind its own name."""
+    if not execution.scripts:
+        return len(execution.argv) - 1
+    first = execution.scripts[0]
+    return len(execution.argv) - 1 - execution.argv.index(first) if first in execution.argv else 0
+
+
+def _last(chain: "List[str]") -> "str":
+    return chain[-1] if chain else "the start command"
+
+
+def _is_text(place: "Place", path: "str") -> "bool":
+    """What a shell takes for a script: no NUL byte in its first line (POSIX), and something in it."""
+    head = executables.head_of(place, path, 128) or b""
+    return b"\0" not in head and not head.startswith(b"\x7fELF")
+
+
+def _rank(launch: "_Launch", trial: "StartCommand") -> "int":
+    """Which of a script's commands is the service: one that leads to Python, ``exec`` first, then the last."""
+    rank = 1
+    if trial.interpreter is not None:
+        rank += 40
+    if launch.replaces:
+        rank += 20 + (20 if launch.certain else 0)
+    if launch.last:
+        rank += 10
+    if trial.problem is not None:
+        rank += 30
+    return rank
+
+
+# --- a shell script, read
+
+
+class _Launch:
+    """A command of a script that starts another program.
+
+    ``replaces``  it stands behind ``exec``
+    ``certain``   it stands at the top of the script, behind no condition
+    ``sure``      and nothing before it can have changed what it meets
+    ``last``      nothing comes after it
+    ``decisive``  the script ends where it fails (set -e)
+    """
+
+    def __init__(
+        self, words: "List[str]", line: "int", environ: "Dict[str, Optional[str]]", directory: "str"
+    ) -> "None":
+        self.words = words
+        self.line = line
+        self.environ = environ
+        self.directory = directory
+        self.replaces = self.certain = self.sure = self.last = self.decisive = False
+
+
+class _ShellRun:
+    """Goes through the commands of a script and keeps what they set.
+
+    ``launches``  what it would start, up to the first unconditional ``exec``
+    ``problem``   what ends it before
+    ``sure``      nothing was met so far that only a run can tell
+    """
+
+    def __init__(self, place: "Place", scope: "Scope", directory: "str", kind: "str", stops: "bool") -> "None":
+        self.launches = []  # type: List[_Launch]
+        self.problem = None  # type: Optional[Tuple[str, bool]]
+        self.sure = True
+        self._place = place
+        self._scope = scope
+        self._directory = directory
+        self._kind = kind
+        self._stops = stops
+        self._ended = False
+
+    def read(self, text: "str") -> "None":
+        """Go through a script."""
+        for command in shell_script.commands(text):
+            if self._ended:
+                break
+            self._command(command)
+        if self.launches and not self._ended:
+            top = [launch for launch in self.launches if launch.certain]
+            if top and top[-1] is self.launches[-1]:
+                self.launches[-1].last = True
+
+    def _command(self, command: "Command") -> "None":
+        certain = command.depth == 0 and command.before not in ("&&", "||", "|", "|&")
+        words = self._scope.words(command.words)
+        if not words:
+            for name, raw in command.assignments:
+                self._assign(name, raw, certain)
+            return
+        name, rest = words[0], words[1:]
+        replaces = False
+        if name in ("command", "builtin") and rest and not rest[0].startswith("-"):
+            name, rest = rest[0], rest[1:]
+        if name == "exec":
+            while rest and rest[0] in ("-a", "-c", "-l"):
+                rest = rest[2:] if rest[0] == "-a" else rest[1:]
+            if rest[:1] == ["--"]:
+                rest = rest[1:]
+            if not rest:
+                return  # redirections only
+            name, rest, replaces = rest[0], rest[1:], True
+        if replaces:
+            self._launch([name] + rest, command, certain, True)
+            self._ended = certain and command.after not in ("||",)
+        elif name in ("export", "local", "declare", "typeset", "readonly"):
+            for raw in command.words[1:]:
+                variable, sign, value = raw.partition("=")
+                if sign and not variable.startswith("-"):
+                    self._assign(variable, value, certain)
+        elif name == "set":
+            self._set(rest, certain)
+        elif name == "shift":
+            if self._scope.arguments and certain:
+                count = int(rest[0]) if rest and rest[0].isdigit() else 1
+                self._scope.arguments = self._scope.arguments[count:]
+            elif not certain:
+                self.sure = False
+        elif name == "cd" and rest:
+            self._cd(rest, command, certain)
+        elif name in (".", "source") and rest:
+            self._source(rest[0], command, certain)
+        elif name == "exit":
+            self._ended = certain
+        elif name in ("conda", "mamba", "micromamba") and rest[:1] == ["activate"]:
+            prefix = _conda_prefix(self._place, name, rest[1] if len(rest) > 1 else None, self._scope.variables)
+            self._activate(prefix)
+        elif name not in _BUILTINS:
+            self._launch([name] + rest, command, certain, False)
+            if certain and command.after not in ("&&", "||", "|", "&"):
+                self.sure = False  # it may have made or changed anything
+            elif command.after != "&":
+                self.sure = False
+
+    def _launch(self, words: "List[str]", command: "Command", certain: "bool", replaces: "bool") -> "None":
+        environ = dict(self._scope.variables)
+        for name, raw in command.assignments:
+            environ[name] = self._scope.text(raw)
+        launch = _Launch(words, command.line, environ, self._directory)
+        launch.replaces = replaces
+        launch.certain = certain
+        launch.sure = self.sure and certain and not command.spans and command.after not in ("||", "|", "&")
+        launch.decisive = certain and (replaces or (self._stops and command.after in ("\n", ";")))
+        self.launches.append(launch)
+
+    def _assign(self, name: "str", raw: "str", certain: "bool") -> "None":
+        value = self._scope.text(raw)
+        known = self._scope.variables.get(name)
+        if certain or not known:
+            self._scope.variables[name] = None if value == shell_script.UNKNOWN else value
+        if not certain:
+            self.sure = False
+
+    def _set(self, words: "List[str]", certain: "bool") -> "None":
+        while words:
+            word = words[0]
+            words = words[1:]
+            if word == "--" or not word.startswith(("-", "+")):
+                if certain:
+                    self._scope.arguments = words if word == "--" else [word] + words
+                else:
+                    self.sure = False  # the arguments that it starts with may be put behind a default program
+                return
+            if word in ("-o", "+o"):
+                self._stops = self._stops or (word == "-o" and words[:1] == ["errexit"])
+                words = words[1:]
+            elif word.startswith("-"):
+                self._stops = self._stops or "e" in word
+                if word.endswith("o"):  # set -euo pipefail
+                    words = words[1:]
+            elif "e" in word:
+                self._stops = False
+
+    def _cd(self, rest: "List[str]", command: "Command", certain: "bool") -> "None":
+        target = next((word for word in rest if not word.startswith("-")), "")
+        if not target or shell_script.UNKNOWN in target:
+            self.sure = False
+            return
+        folder = executables.absolute(target, self._directory)
+        if self._place.is_dir(folder):
+            if command.depth == 0:
+                self._directory = folder
+            return
+        if certain and (self._stops or command.after == "&&"):
+            name = self._scope.name
+            if self._kind == "dash":
+                text = "%s: %d: cd: can't cd to %s" % (name, command.line, target)
+            else:
+                text = "%s: line %d: cd: %s: No such file or directory" % (name, command.line, target)
+            self.problem = (
+                text,
+                self.sure and self._kind != "busybox" and not os.path.exists(self._place.real(folder)),
+            )
+            self._ended = True
+        self.sure = False
+
+    def _source(self, name: "str", command: "Command", certain: "bool") -> "None":
+        if shell_script.UNKNOWN in name or not ("/" in name):
+            self.sure = False
+            return
+        path = executables.absolute(name, self._directory)
+        data = executables.head_of(self._place, path, SCRIPT_LIMIT)
+        if data is not None:
+            text = data.decode("utf-8", "replace")
+            if path.endswith("/bin/activate") and "VIRTUAL_ENV" in text:
+                self._activate(path[: -len("/bin/activate")])
+            elif path.endswith("/bin/activate"):
+                self._activate(path[: -len("/bin/activate")])
+                self.sure = False
+            else:
+                for inner in shell_script.commands(text):
+                    if not inner.words or inner.words[0] in ("export", "set"):
+                        self._command(inner)
+                self.sure = False
+            return
+        if certain and not os.path.exists(self._place.real(path)) and command.after not in ("||", "|", "&"):
+            if self._kind == "dash":
+                text = "%s: %d: .: cannot open %s: No such file" % (self._scope.name, command.line, name)
+                self.problem = (text, self.sure)
+                self._ended = True
+            elif self._stops:
+                text = "%s: line %d: %s: No such file or directory" % (self._scope.name, command.line, name)
+                self.problem = (text, self.sure and self._kind != "busybox")
+                self._ended = True
+        self.sure = False
+
+    def _activate(self, prefix: "Optional[str]") -> "None":
+        if prefix is None:
+            self.sure = False
+            return
+        path = self._scope.variables.get("PATH", executables.DEFAULT_PATH)
+        self._scope.variables["PATH"] = "%s/bin:%s" % (prefix, path) if path is not None else None
+        self._scope.variables["VIRTUAL_ENV"] = prefix
+
+
+# --- environments and interpreters
+
+
+def _kind_of_shell(place: "Place", program: "str") -> "str":
+    """``dash``, ``bash-5.1``, ``bash-5.2`` (and newer), ``bash``, ``busybox`` or another name: who words the errors."""
+    real = executables.real_name(place, program)
+    base = os.path.basename(real)
+    if base in ("bash", "rbash"):
+        data = executables.head_of(place, real, 4 << 20) or b""
+        found = re.search(rb"@\(#\)Bash version (\d+)\.(\d+)", data)
+        if found is None:
+            return "bash"
+        version = (int(found.group(1)), int(found.group(2)))
+        return "bash-5.2" if version >= (5, 2) else "bash-5.1" if version >= (5, 0) else "bash"
+    return base
+
+
+def version_of(place: "Place", interpreter: "str") -> "Optional[Tuple[int, int]]":
+    """Major and minor version of an interpreter, from the name of its file."""
+    for path in (executables.real_name(place, interpreter), interpreter):
+        found = re.search(r"(\d+)\.(\d+)[a-z]?$", os.path.basename(path))
+        if found:
+            return int(found.group(1)), int(found.group(2))
+    return None
+
+
+def _module_folders(
+    place: "Place", program: "str", environ: "Dict[str, Optional[str]]", directory: "str"
+) -> "Tuple[List[str], bool]":
+    """Where ``python -m`` looks, and whether nothing else can add to it (an import hook, another .pth file)."""
+    folders = [directory]
+    path = environ.get("PYTHONPATH", "")
+    complete = path is not None and shell_script.UNKNOWN not in path
+    folders.extend(executables.absolute(entry, directory) for entry in (path or "").split(":") if entry)
+    prefixes = [
+        os.path.dirname(os.path.dirname(program)),
+        os.path.dirname(os.path.dirname(executables.real_name(place, program))),
+    ]
+    if prefixes[0] == "":
+        prefixes[0] = "/usr"  # /bin is /usr/bin
+    home = environ.get("HOME") or "/root"
+    found_library = False
+    for prefix in dict.fromkeys(prefixes + ["/usr", home.rstrip("/") + "/.local"]):
+        for library in ("/lib", "/lib64", "/local/lib"):
+            for name in place.list_dir(prefix + library) if place.is_dir(prefix + library) else ():
+                if not re.match(r"^(?:python|pypy)\d", name):
+                    continue
+                base = "%s%s/%s" % (prefix, library, name)
+                found_library = found_library or place.exists(base + "/os.py")
+                for folder in (base, base + "/site-packages", base + "/dist-packages"):
+                    if place.is_dir(folder):
+                        folders.append(folder)
+                        complete = complete and not any(
+                            file.endswith((".pth", ".egg-link")) and file not in _HARMLESS
+                            for file in place.list_dir(folder)
+                        )
+    return folders, complete and found_library
+
+
+# .pth files that add no directory.
+_HARMLESS = frozenset(["distutils-precedence.pth", "_virtualenv.pth", "matplotlib.pth"])
+
+
+def _pyenv_program(
+    place: "Place", full: "str", environ: "Dict[str, Optional[str]]", directory: "str"
+) -> "Optional[str]":
+    """What a shim of pyenv runs: the version is that of PYENV_VERSION, ``.python-version`` or the global file."""
+    folder, name = os.path.split(full)
+    if os.path.basename(folder) != "shims":
+        return None
+    root = environ.get("PYENV_ROOT") or os.path.dirname(folder)
+    chosen = environ.get("PYENV_VERSION")
+    step = directory
+    while not chosen:
+        chosen = place.read_text(step.rstrip("/") + "/.python-version", 4096)
+        if step == "/":
+            break
+        step = os.path.dirname(step)
+    chosen = chosen or place.read_text(root + "/version", 4096) or ""
+    for version in re.split(r"[\s:]+", chosen.strip()):
+        if not version or "/" in version or version == "..":
+            continue
+        matching = [entry for entry in place.list_dir(root + "/versions") if entry == version]
+        matching += sorted(
+            (entry for entry in place.list_dir(root + "/versions") if entry.startswith(version + ".")), key=_numbers
+        )[-1:]
+        for entry in matching:
+            path = "%s/versions/%s/bin/%s" % (root, entry, name)
+            if executables.access(place, path) is None:
+                return path
+    return None
+
+
+def _numbers(version: "str") -> "List[int]":
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def _conda_prefix(
+    place: "Place", program: "str", named: "Optional[str]", environ: "Dict[str, Optional[str]]"
+) -> "Optional[str]":
+    """The prefix of a conda environment, by its name or path; conda's own for none."""
+    if named and "/" in named:
+        return named.rstrip("/")
+    roots = [environ.get("MAMBA_ROOT_PREFIX"), environ.get("CONDA_ROOT")]
+    if program.startswith("/"):
+        roots.append(re.sub(r"/(?:bin|condabin|_conda)/[^/]+$", "", program))
+    executable = environ.get("CONDA_EXE")
+    if executable:
+        roots.append(os.path.dirname(os.path.dirname(executable)))
+    roots += [
+        "/opt/conda",
+        "/opt/miniconda3",
+        "/opt/miniforge3",
+        "/opt/mambaforge",
+        "/root/miniconda3",
+        "/root/miniforge3",
+    ]
+    for root in roots:
+        if not root or not place.is_dir(root + "/conda-meta"):
+            continue
+        if named in (None, "", "base"):
+            return root
+        if place.is_dir("%s/envs/%s" % (root, named)):
+            return "%s/envs/%s" % (root, named)
+    return None
+
+
+def _project_environment(
+    place: "Place", runner: "str", environ: "Dict[str, Optional[str]]", directory: "str", named: "Optional[str]"
+) -> "Optional[str]":
+    """The virtual environment that a project tool runs in."""
+    candidates = []  # type: List[Optional[str]]
+    if runner == "uv":
+        project = environ.get("UV_PROJECT_ENVIRONMENT")
+        candidates.append(executables.absolute(project, directory) if project else None)
+    if runner != "uv":
+        candidates.append(environ.get("VIRTUAL_ENV"))
+    if runner == "pixi":
+        candidates.append("%s/.pixi/envs/%s" % (directory.rstrip("/"), named or "default"))
+    step = directory
+    while True:
+        candidates.append(step.rstrip("/") + "/.venv")
+        if step == "/":
+            break
+        step = os.path.dirname(step)
+    if runner == "uv":
+        candidates.append(environ.get("VIRTUAL_ENV"))
+    home = (environ.get("HOME") or "/root").rstrip("/")
+    caches = {
+        "poetry": (environ.get("POETRY_VIRTUALENVS_PATH") or home + "/.cache/pypoetry/virtualenvs",),
+        "pipenv": (environ.get("WORKON_HOME") or home + "/.local/share/virtualenvs",),
+    }.get(runner, ())
+    for cache in caches:
+        entries = [entry for entry in place.list_dir(cache) if place.is_dir(cache + "/" + entry)]
+        if len(entries) == 1:  # of several, a digest of the project's path decides
+            candidates.append(cache + "/" + entries[0])
+    for prefix in candidates:
+        if prefix and place.exists(prefix + "/bin/python"):
+            return prefix
+    return None
