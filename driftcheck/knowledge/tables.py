@@ -59,6 +59,19 @@ class ProcessorNeed:
     source: str
 
 
+@dataclass(frozen=True)
+class LibraryPackage:
+    """Which package brings a shared library; the fields are those of ``knowledge-library-packages``."""
+
+    soname: str
+    debian: str | None
+    debian_t64: str | None
+    fedora: str | None
+    alpine: str | None
+    pip: str | None
+    source: str
+
+
 @functools.cache
 def program_needs() -> tuple[ProgramNeed, ...]:
     return tuple(
@@ -108,6 +121,22 @@ def processor_needs() -> tuple[ProcessorNeed, ...]:
             source=row["source"],
         )
         for row in table("processors")["rows"]
+    )
+
+
+@functools.cache
+def library_packages() -> tuple[LibraryPackage, ...]:
+    return tuple(
+        LibraryPackage(
+            soname=row["soname"],
+            debian=row["debian"],
+            debian_t64=row["debian_t64"],
+            fedora=row["fedora"],
+            alpine=row["alpine"],
+            pip=row["pip"],
+            source=row["source"],
+        )
+        for row in table("library-packages")["rows"]
     )
 
 
