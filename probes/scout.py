@@ -29,7 +29,10 @@ def main(search_path: "List[str]", options: "Dict[str, Any]") -> "None":
     variables = running[2].environ() if running is not None else None
     if variables is None and pid:
         variables = interpreters.Process(pid, 0, "").environ()
-    environ = dict(os.environb)
+    # Not os.environ: in a C locale Python has put LC_CTYPE there (PEP 538), and the next one would find another locale.
+    environ = interpreters.Process(os.getpid(), 0, "").environ()
+    if environ is None:
+        environ = dict(os.environb)
     if variables is not None:
         ours = {name: value for name, value in environ.items() if name.startswith(b"DRIFTCHECK_")}
         environ = dict(variables)
