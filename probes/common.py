@@ -239,8 +239,10 @@ def run_alone(script: "str") -> "None":
     name = os.path.splitext(os.path.basename(script))[0]
     probe = importlib.import_module("probes." + name)
     redaction = importlib.import_module("probes.redaction")
-    place = Place()
-    result = redaction.Redactor.of_process(place.environ).document(section(probe, place))
+    # The probe's own copy of this module: it raises that one's Absent and Unavailable.
+    shared = importlib.import_module("probes.common")
+    place = shared.Place()
+    result = redaction.Redactor.of_process(place.environ).document(shared.section(probe, place))
     result["digest"] = digest(result["facts"])
     sys.stdout.write(json.dumps({name: result}, sort_keys=True, indent=2) + "\n")
     sys.exit(0)

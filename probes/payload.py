@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from . import common, libraries, limits, machine, packages, programs, python, redaction, system, variables
+from . import common, libraries, limits, machine, packages, programs, python, redaction, service, system, variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ PROBES = {
     "libraries": libraries,
     "system": system,
     "programs": programs,
+    "service": service,
     "variables": variables,
     "limits": limits,
     "machine": machine,

@@ -58,26 +58,26 @@ def commands(text: "str") -> "List[Command]":
     before = ""
     skip = False
 
-    for kind, token, line in _tokens(text):
+    for kind, sign, line in _tokens(text):
         if kind == "word":
             if skip:
                 skip = False
             else:
-                words.append((token, line))
+                words.append((sign, line))
             continue
-        if token in _REDIRECTIONS:
+        if sign in _REDIRECTIONS:
             if words and words[-1][0].isdigit() and kind == "joined":
                 words.pop()
             skip = True
             continue
-        if token == "(" and len(words) == 1 and before not in ("|",):
+        if sign == "(" and len(words) == 1 and before not in ("|",):
             function = True  # name() follows
             words = []
             continue
-        if token == ")" and function:
+        if sign == ")" and function:
             function = False
             continue
-        if token == ")" and subshells == 0 and cases:
+        if sign == ")" and subshells == 0 and cases:
             words = []  # the pattern of a case
             before = ""
             continue
@@ -102,19 +102,19 @@ def commands(text: "str") -> "List[Command]":
                 break
             texts = texts[1:]
         if texts:
-            command = Command(texts, first_line, depth, before, token)
+            command = Command(texts, first_line, depth, before, sign)
             command.spans = last_line != first_line
             found.append(command)
             if len(found) >= COMMANDS_LIMIT:
                 return found
-        if token == "(":
+        if sign == "(":
             depth += 1
             subshells += 1
-        elif token == ")" and subshells:
+        elif sign == ")" and subshells:
             depth = max(0, depth - 1)
             subshells -= 1
-        if token != "\n" or texts:
-            before = token if token in ("&&", "||", "|", "|&") else ""
+        if sign != "\n" or texts:
+            before = sign if sign in ("&&", "||", "|", "|&") else ""
         words = []
     return found
 

@@ -14,7 +14,7 @@ from .executables import EACCES, EISDIR, ENOENT, ENOEXEC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Dict, List, Optional, Sequence, Tuple  # noqa: F401
+    from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
     from .common import Place
     from .shell_script import Command, Scope
@@ -79,11 +79,16 @@ class StartCommand:
         self.exact = False
 
 
-def resolve(place: "Place", entry: "Sequence[str]", working_directory: "str" = "/") -> "StartCommand":
+def resolve(
+    place: "Place",
+    entry: "Sequence[str]",
+    working_directory: "str" = "/",
+    environ: "Optional[Mapping[str, str]]" = None,
+) -> "StartCommand":
     """Follow the words of a start command (ENTRYPOINT and CMD together) inside the root of ``place``.
 
-    Variables are those of ``place.environ``; what is mounted at the start, and what earlier commands of a script
-    make, is not there.
+    Variables are those of ``place.environ``, if no others are given; what is mounted at the start, and what earlier
+    commands of a script make, is not there.
     """
     result = StartCommand()
     words = [str(word) for word in entry]
@@ -92,7 +97,8 @@ def resolve(place: "Place", entry: "Sequence[str]", working_directory: "str" = "
         return result
     directory = executables.absolute(working_directory or "/", "/")
     follower = _Follower(place, result)
-    follower.follow(words, dict(place.environ), directory, _Engine(place))
+    variables = dict(place.environ if environ is None else environ)  # type: Dict[str, Optional[str]]
+    follower.follow(words, variables, directory, _Engine(place))
     if not result.reason:
         result.reason = "%s is no Python" % words[0]
     return result
@@ -105,6 +111,7 @@ class _Speaker:
     """Executes a program by name and says what went wrong. This one stands for programs whose words are not known."""
 
     by_shell = False  # whether a file without a first line is handed to /bin/sh (execvp(3))
+    tells_directories = False
 
     def find(self, place: "Place", name: "str", path: "str", directory: "str") -> "Tuple[Optional[str], Optional[str]]":
         """``(path, error)``: the file that a name leads to."""
@@ -118,10 +125,12 @@ class _Speaker:
 
     def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
         """``(text, exact)`` where no such program can be executed."""
+        del path
         return "%s: %s" % (name, error), False
 
     def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
         """``(text, exact)`` where the file is there and the kernel refuses it."""
+        del execution
         return "%s: %s" % (name, error), False
 
 
@@ -173,6 +182,7 @@ class _Coreutils(_Speaker):
         self._quotes = ("\u2018", "\u2019") if _speaks_utf8(place, environ) else ("'", "'")
 
     def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        del path
         shown = "%s%s%s" % (self._quotes[0], name.replace("\r", "\\r").replace("\t", "\\t"), self._quotes[1])
         prefix = self._called if self._old else self._base
         if self._base in ("env", "nice"):
@@ -193,6 +203,7 @@ class _Plain(_Speaker):
         self._exact = exact
 
     def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
+        del path
         return self._form % {"name": name, "error": error}, self._exact
 
     def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
@@ -218,6 +229,7 @@ class _Shell(_Speaker):
         self._replace = replace
         self._directory = directory
         self._exact = exact
+        self.tells_directories = kind.startswith("bash")
 
     def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
         known = self._kind in ("dash", "bash-5.1", "bash-5.2")
@@ -265,7 +277,7 @@ def _small(error: "str") -> "str":
 def _speaks_utf8(place: "Place", environ: "Dict[str, Optional[str]]") -> "bool":
     """Whether messages are written with the quotation marks of Unicode: a UTF-8 locale is set, and it is there."""
     name = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
-    stem, dot, encoding = name.partition(".")
+    stem, _, encoding = name.partition(".")
     if encoding.lower().replace("-", "") != "utf8":
         return False
     folder = "/usr/lib/locale"
@@ -304,6 +316,8 @@ class _Follower:
             return
         full, error = speaker.find(place, name, path, directory)
         if full is None or error is not None:
+            if error == EACCES and full is not None and speaker.tells_directories and place.is_dir(full):
+                error = EISDIR
             self._stop(speaker.missing(name, full, error or ENOENT), "%s cannot be started" % (name or "nothing"))
             return
         result.chain.append(full if full == name else "%s is %s" % (name, full))
@@ -492,9 +506,9 @@ class _Follower:
             follower._steps = self._steps
             speaker = _Shell(kind, name, launch.line, launch.replaces, launch.directory, launch.sure)
             follower.follow(launch.words, launch.environ, launch.directory, speaker)
-            if trial.problem is not None and not launch.decisive:
-                if not (launch.replaces or launch.last) or not launch.certain:
-                    trial.problem = None
+            ends = (launch.replaces or launch.last) and launch.certain and not launch.tolerated
+            if trial.problem is not None and not launch.decisive and not ends:
+                trial.problem = None
             rank = _rank(launch, trial)
             if launch.decisive and trial.problem is not None:
                 best = (99, trial)
@@ -571,7 +585,9 @@ class _Follower:
         if base in ("nice", "nohup", "timeout", "stdbuf"):
             speaker = _Coreutils(self._place, program, argv[0], environ)
         elif base in ("setsid", "setpriv"):
-            speaker = _Plain(base + ": failed to execute %(name)s: %(error)s", "/" not in argv[0])
+            # setsid goes on in a child, where it has to: then the engine does not hear of the failure.
+            exact = base == "setpriv" and "/" not in argv[0]
+            speaker = _Plain(base + ": failed to execute %(name)s: %(error)s", exact)
         elif base in ("tini", "tini-static", "docker-init"):
             # Its process id stands behind its name: "[FATAL tini (7)]".
             speaker = _Plain("[FATAL tini (7)] exec %(name)s failed: %(error)s", False)
@@ -671,6 +687,7 @@ class _Launch:
     ``sure``      and nothing before it can have changed what it meets
     ``last``      nothing comes after it
     ``decisive``  the script ends where it fails (set -e)
+    ``tolerated`` something else is done where it fails
     """
 
     def __init__(
@@ -680,7 +697,7 @@ class _Launch:
         self.line = line
         self.environ = environ
         self.directory = directory
-        self.replaces = self.certain = self.sure = self.last = self.decisive = False
+        self.replaces = self.certain = self.sure = self.last = self.decisive = self.tolerated = False
 
 
 class _ShellRun:
@@ -772,7 +789,10 @@ class _ShellRun:
         launch.replaces = replaces
         launch.certain = certain
         launch.sure = self.sure and certain and not command.spans and command.after not in ("||", "|", "&")
-        launch.decisive = certain and (replaces or (self._stops and command.after in ("\n", ";")))
+        launch.tolerated = command.after == "||"
+        launch.decisive = certain and (
+            (replaces and command.after != "||") or (self._stops and command.after in ("\n", ";"))
+        )
         self.launches.append(launch)
 
     def _assign(self, name: "str", raw: "str", certain: "bool") -> "None":
@@ -827,7 +847,7 @@ class _ShellRun:
         self.sure = False
 
     def _source(self, name: "str", command: "Command", certain: "bool") -> "None":
-        if shell_script.UNKNOWN in name or not ("/" in name):
+        if shell_script.UNKNOWN in name or "/" not in name:
             self.sure = False
             return
         path = executables.absolute(name, self._directory)
