@@ -161,6 +161,8 @@ class Tree:
         self._written = 0
         # Hard links lead to one node; what was a device has none.
         self._skipped: set[str] = set()
+        self._masked = os.umask(0o077)
+        os.umask(self._masked)
         # Plain os calls below: one image has a hundred thousand files, and a Path costs more than the call.
 
     def add(self, stream: Readable, where: str, *, whiteouts: bool = True) -> None:
@@ -335,7 +337,8 @@ class Tree:
 
     def _write(self, reader: Reader, member: Member, real: str, whole: str) -> None:
         # The owner (we) must be able to read; who may execute is a fact of the image.
-        handle = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        mode = 0o600 | member.mode
+        handle = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             left = member.size
             first = True
@@ -356,7 +359,8 @@ class Tree:
                 first = False
             if ends_in_hole:
                 os.ftruncate(handle, member.size)
-            os.fchmod(handle, 0o600 | member.mode)
+            if mode & self._masked:
+                os.fchmod(handle, mode)
         finally:
             os.close(handle)
 

@@ -156,8 +156,9 @@ def _named(place: common.Place, python: str) -> str | None:
             path = path.rstrip("/") + "/bin/python"
         return path if place.exists(path) else None
     for folder in place.environ["PATH"].split(":"):
-        if folder.startswith("/") and place.exists(folder.rstrip("/") + "/" + python):
-            return folder.rstrip("/") + "/" + python
+        path = f"{folder.rstrip('/')}/{python}"
+        if folder.startswith("/") and place.exists(path):
+            return path
     return None
 
 

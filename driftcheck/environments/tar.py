@@ -9,7 +9,7 @@ write. No sparse files, which they never write.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from driftcheck.errors import InputError
@@ -20,7 +20,7 @@ PIECE = 1 << 20
 # A pax header holds names, times and extended attributes; Linux allows 64 KB for each of the latter.
 EXTENSION_LIMIT = 4 << 20
 
-_FILES = b"\0007"
+_FILES = b"\x0007"
 _KINDS = {b"1": "hard link", b"2": "link", b"3": "device", b"4": "device", b"5": "directory", b"6": "fifo"}
 
 
@@ -77,6 +77,8 @@ class Reader:
             if names:
                 member = self._extended(member, names)
                 names = {}
+            if member.kind == "file" and member.name.endswith("/") and not member.size:
+                member = replace(member, kind="directory")  # as the first tars wrote them
             if member.kind == "file":
                 self._begin(member.size)
             yield member
@@ -133,8 +135,6 @@ class Reader:
             name = _text(header[345:500]) + "/" + name
         kind = header[156:157]
         what = "file" if kind in _FILES else _KINDS.get(kind)
-        if kind in _FILES and name.endswith("/"):
-            what = "directory"
         if what is None and kind not in b"xgLK":
             raise self._error(f"member {name!r} is of a kind that no container engine writes ({kind!r})", at)
         if what not in {"file", None}:
@@ -182,8 +182,7 @@ class Reader:
                 raise self._error("damaged: a size that is no number", member.place)
             size = int(names["size"])
         name = names.get("path", member.name)
-        kind = "directory" if member.kind == "file" and name.endswith("/") and not size else member.kind
-        return Member(name, kind, size, member.mode, names.get("linkpath", member.target), member.place)
+        return Member(name, member.kind, size, member.mode, names.get("linkpath", member.target), member.place)
 
     def _error(self, problem: str, place: int) -> InputError:
         return InputError(self._where, f"{problem} (at byte {place})")
