@@ -18,6 +18,7 @@ PATIENCE = 1.0
 class _Line:
     def __init__(self) -> None:
         self.text = ""
+        self.detail = ""
         self.since = time.monotonic()
         self.said = ""
         self.shown = False
@@ -32,7 +33,7 @@ class _Line:
         seconds = time.monotonic() - self.since
         text = self.text
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\x1b[K{text} ({seconds:.0f} s)")
+            sys.stderr.write(f"\r\x1b[K{text}{self.detail} ({seconds:.0f} s)")
             self.shown = True
         elif text != self.said:
             sys.stderr.write(f"{text} ...\n")
@@ -67,10 +68,14 @@ def during(text: str) -> Iterator[None]:
         line.clear()
 
 
-def step(text: str) -> None:
-    """What goes on now, inside of ``during``; it is said if it is still going on when the line is next written."""
+def step(text: str, detail: str = "") -> None:
+    """What goes on now, inside of ``during``; it is said if it is still going on when the line is next written.
+
+    ``detail`` is how far it is, for a terminal: a log would fill up with it.
+    """
     if _current is not None:
         _current.text = _printable(text)
+        _current.detail = f": {_printable(detail)}" if detail else ""
 
 
 def _printable(text: str) -> str:

@@ -42,9 +42,11 @@ def main(search_path: "List[str]", options: "Dict[str, Any]") -> "None":
         search_path=search_path,
         options={"image_config": options["config"]},
     )
-    path, reason = options["path"], options["reason"]
+    # A bare name was looked up on PATH by whoever started us.
+    here = options["path"] if "/" in options["path"] else sys.executable
+    path, reason = here, options["reason"]
     if options["choose"]:
-        path, reason = choose(place, running, options)
+        path, reason = choose(place, running, here, options)
     answer = {
         "path": path,
         "reason": reason,
@@ -60,14 +62,17 @@ def main(search_path: "List[str]", options: "Dict[str, Any]") -> "None":
 
 
 def choose(
-    place: "common.Place", running: "Optional[Tuple[str, str, interpreters.Process]]", options: "Dict[str, Any]"
+    place: "common.Place",
+    running: "Optional[Tuple[str, str, interpreters.Process]]",
+    here: "str",
+    options: "Dict[str, Any]",
 ) -> "Tuple[str, str]":
     """``(interpreter, reason)``: the service's where that can be told, else the one that this runs in."""
     if running is not None:
         return running[0], running[1]
     path, reason = interpreters.resolved(place, options["config"])
     if path is None:
-        return options["path"], "%s; %s" % (options["reason"], reason)
+        return here, "%s; %s" % (options["reason"], reason)
     if not os.access(path, os.X_OK):
         return options["path"], "%s; %s (%s) cannot be executed" % (options["reason"], path, reason)
     return path, reason

@@ -76,5 +76,5 @@ class _Told:
     def read(self, size: int, /) -> bytes:
         data = self._stream.read(size)
         self._count += len(data)
-        progress.step(f"Taking out the files of {self._reference}: {self._count >> 20} MB")
+        progress.step(f"Taking out the files of {self._reference}", f"{self._count >> 20} MB")
         return data

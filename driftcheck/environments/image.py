@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftcheck import progress
-from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Output, Request, Service, collect
+from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Interpreter, Output, Request, Service, collect
 from driftcheck.environments import Options, conversation, inside, run_arguments
 from driftcheck.environments.container import cut_text
 from driftcheck.environments.engine import Engine, configuration, connect, image_header, table, text, value
@@ -54,13 +54,18 @@ def measure(found: Reference, options: Options) -> Snapshot:
     header = {"image": image_header(attributes), "run_defaults": arguments.text or True}
     request = Request(found.text, options.label or found.text, options.variables, config, header)
     maker = Maker(engine, str(attributes["Id"]), found.text, arguments)
+    service = Service(choose=options.python is None, config=config)
     foreign = _foreign(engine, attributes)
+    if foreign is None and options.python is None:
+        # The usual case, without a look at its files, which takes a container of its own.
+        with contextlib.suppress(inside.NoSuchProgramError):
+            asked = Interpreter("python3", "python3 on PATH")
+            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service))
     if foreign is None:
         with maker.container(["driftcheck"]) as idle, engine.errors(found.text):
-            asked = inside.interpreter(engine, idle, config, options.python)
-        if asked is not None:
-            service = Service(choose=options.python is None, config=config)
-            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service))
+            named = inside.interpreter(engine, idle, config, options.python)
+        if named is not None:
+            return _as_plainly_run(collect(ImageChannel(maker), named, request, service))
     why = foreign or "image without an interpreter"
     progress.step(f"Reading the files of {found.text} ({why})")
     request = dataclasses.replace(request, header={"image": header["image"]})
@@ -98,7 +103,7 @@ def _pull(engine: Engine, found: Reference, platform: str | None) -> None:
         if text(line, "id"):
             layers[text(line, "id")] = text(line, "status")
         done = sum(status in {"Pull complete", "Already exists"} for status in layers.values())
-        progress.step(f"Pulling {found.name}: {done} of {len(layers)} layers")
+        progress.step(f"Pulling {found.name}", f"{done} of {len(layers)} layers")
 
 
 def _split(name: str) -> tuple[str, str | None]:
@@ -203,12 +208,12 @@ class ImageChannel:
     size_limit: int = SIZE_LIMIT
 
     def run(self, argv: Sequence[str], stdin: bytes) -> Output:
-        api, subject = self.maker.engine.api, self.maker.subject
+        subject = self.maker.subject
         frames = conversation.Frames(self.size_limit)
         with self.maker.container(argv) as container, self.maker.engine.errors(subject):
-            connection = api.attach_socket(container, {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+            connection = self._attach(container, argv[0])
             try:
-                api.start(container)
+                self._start(container, argv[0])
                 why = conversation.converse(connection, stdin, frames, time.monotonic() + self.time_limit)
             finally:
                 conversation.close(connection)
@@ -217,6 +222,17 @@ class ImageChannel:
         if code is None:
             code, cut = -9, "closed its output but did not end, and was ended"
         return inside.output(subject, argv[0], frames, code, cut)
+
+    # Docker makes the program when it starts, Podman when somebody attaches.
+
+    def _attach(self, container: str, program: str) -> Any:
+        with _missing(self.maker.subject, program):
+            wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+            return self.maker.engine.api.attach_socket(container, wanted)
+
+    def _start(self, container: str, program: str) -> None:
+        with _missing(self.maker.subject, program):
+            self.maker.engine.api.start(container)
 
     def _exit_code(self, container: str) -> int | None:
         """Of a container whose output has ended; None where it goes on nevertheless.
@@ -234,6 +250,19 @@ class ImageChannel:
                 return code
             time.sleep(0.02)
         return None
+
+
+@contextlib.contextmanager
+def _missing(subject: str, program: str) -> Iterator[None]:
+    """Tell a program that is not there from everything else that an engine may say."""
+    from docker.errors import APIError  # noqa: PLC0415
+
+    try:
+        yield
+    except APIError as error:
+        if inside.is_missing(str(error.explanation)):
+            raise inside.NoSuchProgramError(subject, f"there is no {program} in it") from error
+        raise
 
 
 def remove_leftovers(engine: Engine) -> None:

@@ -27,10 +27,19 @@ _PYTHON = re.compile(r"(?:python|pypy)[0-9.]*")
 
 # What Docker's runc and Podman's crun say when there is nothing to execute.
 _NOT_STARTED = re.compile(
-    r"OCI runtime|exec failed|executable file .* not found|unable to start container process"
+    r"OCI runtime|exec failed|executable file.* not found|unable to start container process"
     r"|^exec \S+: (?:no such file|exec format error|permission denied)",
     re.IGNORECASE,
 )
+
+
+class NoSuchProgramError(InputError):
+    """What should be started is not there; something else may be."""
+
+
+def is_missing(said: str) -> bool:
+    """Whether an engine says that the program to start is not there."""
+    return bool(re.search(r"executable file.* not found|exec: .*no such file or directory", said))
 
 
 def interpreter(engine: Engine, container: str, config: Mapping[str, Any], python: str | None) -> Interpreter | None:
