@@ -314,12 +314,12 @@ class Tree:
     def _hard_link(self, parent: dict[str, _Node], real: str, member: Member, where: str) -> None:
         parts = _parts(member.target, where)
         name = member.name.rstrip("/").rpartition("/")[2]
-        try:
+        node = None
+        other = ""
+        with contextlib.suppress(KeyError, IndexError):
             path, children = self._directory(parts[:-1], where, make=False)
+            other = path + "/" + parts[-1]
             node = children[parts[-1]]
-        except (KeyError, IndexError):
-            path, node = "", None
-        other = path + "/" + parts[-1] if parts else path
         if other in self._skipped:
             self._remove(real, parent.pop(name, None))
             self._skipped.add(real)

@@ -163,9 +163,9 @@ class Reader:
         at = 0
         while at < len(data):
             space = data.find(b" ", at, at + 20)
-            length = data[at:space] if space > 0 else b""
+            length = data[at:space] if space > at else b""
             end = at + (int(length) if length.isdigit() else 0)
-            if not space < end <= len(data):
+            if not at < space < end <= len(data):
                 raise self._error("damaged: an extended header that breaks off", self._place)
             key, _, value = data[space + 1 : end - 1].partition(b"=")
             if key.startswith(b"GNU.sparse."):
