@@ -48,6 +48,7 @@ class Request:
 
     ``image_config``  what an image or a container says of its start (``probes/service.py``)
     ``header``        what is known of the environment from outside, for the header of the snapshot
+    ``try_imports``   modules that are really imported over there (``probes/imports.py``)
     """
 
     reference: str
@@ -55,6 +56,7 @@ class Request:
     variables: Sequence[str] = ()
     image_config: Mapping[str, Any] | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
+    try_imports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
             "channel": channel.name,
             "interpreter_reason": interpreter.reason,
             "image_config": request.image_config,
+            "try_imports": list(request.try_imports),
         }
     )
     boot = payload.boot(program, TIME_LIMIT)

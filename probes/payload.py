@@ -10,7 +10,8 @@ import os
 import sys
 import time
 
-from . import common, libraries, limits, machine, packages, programs, python, redaction, service, system, variables
+from . import common, imports, libraries, limits, machine, packages
+from . import programs, python, redaction, service, system, variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, 
     """One redacted snapshot as a JSON value."""
     environ = dict(os.environ)
     place = common.Place(environ=environ, search_path=search_path, options=options)
+    probes = dict(PROBES)
+    if options.get("try_imports"):
+        probes["imports"] = imports  # it runs code of the environment, so never without being asked
     interpreter = {
         "path": sys.executable,
         "version": "%d.%d.%d" % sys.version_info[:3],
@@ -55,7 +59,7 @@ def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, 
         # python -c and python -m would search here first, and python FILE in the directory of the file.
         "working_directory": working_directory(),
     }
-    return measured(PROBES, place, redaction.Redactor.of_process(environ), interpreter, options)
+    return measured(probes, place, redaction.Redactor.of_process(environ), interpreter, options)
 
 
 def measured(

@@ -23,6 +23,7 @@ def command(
     pull: bool,
     run_arguments: tuple[str, ...],
     variables: tuple[str, ...],
+    try_imports: tuple[str, ...],
 ) -> int:
     """Find what contradicts itself in one environment; no baseline is needed.
 
@@ -33,5 +34,8 @@ def command(
     from driftcheck.environments import Options  # noqa: PLC0415
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
-    snapshot = measured(reference, Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments))
+    snapshot = measured(
+        reference,
+        Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments, try_imports=try_imports),
+    )
     return finish(check_report(snapshot, impact_of(fail_on)), format_, output, output_files, all_)

@@ -26,6 +26,7 @@ def command(
     pull: bool,
     run_arguments: tuple[str, ...],
     variables: tuple[str, ...],
+    try_imports: tuple[str, ...],
 ) -> int:
     """Compare environments and explain the differences that would break inference.
 
@@ -41,7 +42,9 @@ def command(
 
     if [baseline, *targets].count("-") > 1:
         raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
-    options = Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments)
+    options = Options(
+        python=python, variables=variables, pull=pull, run_arguments=run_arguments, try_imports=try_imports
+    )
     snapshots = [measured(reference, options) for reference in (baseline, *targets)]
     report = diff_report(snapshots[0], snapshots[1:], impact_of(fail_on))
     return finish(report, format_, output, output_files, all_)

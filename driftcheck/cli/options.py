@@ -43,6 +43,12 @@ def measuring(command: _Command) -> _Command:
             metavar="NAME",
             help="Record the value of this environment variable too (secrets stay hidden). May be repeated.",
         ),
+        click.option(
+            "--try-imports",
+            metavar="NAME,...",
+            callback=_modules,
+            help="Really import these modules over there, each in a process of its own, and record what happens.",
+        ),
     )
 
 
@@ -108,6 +114,15 @@ def finish(report: Report, format_: str, output: str, output_files: Sequence[tup
     for name, path in ((format_, output), *output_files):
         write_text(path, render(report, name, all_, to_output=path == "-"))
     return exit_code(report)
+
+
+def _modules(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+    """The value of --try-imports."""
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise click.BadParameter(f"{name!r} is not the name of a module")
+    return names
 
 
 def _outputs(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

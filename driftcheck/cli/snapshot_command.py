@@ -21,11 +21,12 @@ def command(
     pull: bool,
     run_arguments: tuple[str, ...],
     variables: tuple[str, ...],
+    try_imports: tuple[str, ...],
 ) -> int:
     """Fingerprint an environment into a JSON snapshot.
 
-    Nothing of yours is imported or run. Secrets, user names and host names are left out; the file is meant to be
-    shared, and to be read before that.
+    Nothing of yours is imported or run, but for what --try-imports names. Secrets, user names and host names are left
+    out; the file is meant to be shared, and to be read before that.
 
     \b
       driftcheck snapshot -o laptop.json --label laptop
@@ -35,7 +36,15 @@ def command(
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
     snapshot = measured(
-        reference, Options(python=python, label=label, variables=variables, pull=pull, run_arguments=run_arguments)
+        reference,
+        Options(
+            python=python,
+            label=label,
+            variables=variables,
+            pull=pull,
+            run_arguments=run_arguments,
+            try_imports=try_imports,
+        ),
     )
     write_text(output, snapshot.text())
     if output != "-":

@@ -20,6 +20,7 @@ class Options:
     ``label``      what reports call the environment
     ``variables``  names of further environment variables whose values may be recorded
     ``pull``       an image is pulled before it is measured
+    ``try_imports``  modules that are really imported over there
     ``run_arguments``  options of ``docker run`` with which an image is measured (``run_arguments.py``)
     """
 
@@ -28,6 +29,7 @@ class Options:
     variables: tuple[str, ...] = ()
     pull: bool = False
     run_arguments: tuple[str, ...] = ()
+    try_imports: tuple[str, ...] = ()
 
 
 class Kind(Protocol):

@@ -37,7 +37,11 @@ def measure(found: Reference, options: Options) -> Snapshot:
     """
     channel = _channel(found)
     request = Request(
-        found.text, options.label or found.text, options.variables, header={"environment_variables_from": "exec"}
+        found.text,
+        options.label or found.text,
+        options.variables,
+        header={"environment_variables_from": "exec"},
+        try_imports=options.try_imports,
     )
     if options.python:
         return collect(channel, Interpreter(options.python, "--python names it"), request)

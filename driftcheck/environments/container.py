@@ -49,7 +49,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
     config = configuration(value(attributes, "Config"))
     with engine.errors(found.text):
         header = {"image": image_header(_image(engine, text(attributes, "Image")))}
-    request = Request(found.text, options.label or found.text, options.variables, config, header)
+    request = Request(found.text, options.label or found.text, options.variables, config, header, options.try_imports)
     status = text(state, "Status")
     if value(state, "Paused") is True:
         status = "paused"

@@ -22,9 +22,8 @@ def measure(found: Reference, options: Options) -> Snapshot:
 
 def ask(interpreter: Interpreter, found: Reference, options: Options) -> Snapshot:
     """Measure the environment of an interpreter of this machine."""
-    return collect(
-        SubprocessChannel(), interpreter, Request(found.text, options.label or found.text, options.variables)
-    )
+    request = Request(found.text, options.label or found.text, options.variables, try_imports=options.try_imports)
+    return collect(SubprocessChannel(), interpreter, request)
 
 
 def executable(path: str) -> str:
