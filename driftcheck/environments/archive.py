@@ -69,7 +69,8 @@ def _opened(path: Path) -> Iterator[layers.Store]:
         if not any((path / name).is_file() for name in ("index.json", "manifest.json")):
             problem = "no saved image: it holds neither an index.json nor a manifest.json"
             raise InputError(where, problem, "For unpacked files there is rootfs:DIR")
-        yield layers.DirectoryStore(path, where)
+        with contextlib.closing(layers.DirectoryStore(path, where)) as store:
+            yield store
         return
     try:
         if not path.is_file() and path.exists():

@@ -105,14 +105,20 @@ class TarStore:
 
 
 class DirectoryStore:
-    """A directory. Links inside it are followed, and lead nowhere else."""
+    """A directory. Links inside it are followed, and lead nowhere else. One file is open at a time."""
 
     def __init__(self, folder: Path, where: str) -> None:
         self.where = where
         self._place = Place(os.fspath(folder), {}, [], live=False)
-        self._opened: list[int] = []
+        self._file: IO[bytes] | None = None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def open(self, name: str) -> Readable | None:
+        self.close()
         path = self._place.real(name)
         try:
             handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -120,11 +126,11 @@ class DirectoryStore:
             return None
         except OSError as error:
             raise InputError(f"{self.where}: {name}", error.strerror or str(error)) from error
-        file = os.fdopen(handle, "rb")
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            file.close()
+            os.close(handle)
             raise InputError(f"{self.where}: {name}", "not a regular file")
-        return file
+        self._file = os.fdopen(handle, "rb")
+        return self._file
 
 
 def _inside(name: str) -> str | None:
@@ -401,8 +407,7 @@ def unpack(store: Store, image: Image, tree: Tree) -> None:
         same = not expanded.compressed and (layer.digest is None or layer.digest == layer.content)
         content = raw if same else Digesting(expanded, (layer.content or "sha256:").partition(":")[0])
         tree.add(expanded if same else content, where)
-        while expanded.read(PIECE):
-            pass
+        # What stands behind the end of the archive belongs to the digests too.
         _check(where, layer.content, content.rest())
         if not same:
             _check(where, layer.digest, raw.rest())

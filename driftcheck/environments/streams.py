@@ -85,9 +85,7 @@ class Expanding:
         else:
             for magic, name in _UNREAD.items():
                 if start.startswith(magic):
-                    raise InputError(
-                        where, f"compressed with {name}, which is not read here", f"Unpack it with {name} -d"
-                    )
+                    raise InputError(where, f"compressed with {name}, which is not read", f"Unpack it: {name} -d FILE")
             self._source = self._counted
 
     def read(self, size: int = PIECE, /) -> bytes:
