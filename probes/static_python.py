@@ -331,7 +331,7 @@ def extension_suffixes(layout: "Layout", soabi: "Optional[str]") -> "List[str]":
     suffixes = []  # type: List[str]
     if soabi:
         suffixes.append(".%s.so" % soabi)
-        plain = re.sub(r"^(cpython-\d+)d", r"\1", soabi)
+        plain = re.sub(r"^(cpython-\d+t?)d", r"\1", soabi)
         if layout.version >= (3, 8) and plain != soabi:
             suffixes.append(".%s.so" % plain)  # ALT_SOABI: a debug build loads what a release build loads
     suffixes.append(".abi3.so")
