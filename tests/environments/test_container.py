@@ -279,7 +279,7 @@ def test_a_container_that_ends_while_it_is_measured(
     engine: Dockerd, slow_image: str, happens: str, message: str
 ) -> None:
     with contextlib.closing(engine.api()) as api, contextlib.suppress(Exception), engine.running(slow_image) as name:
-        options = {"force": True} if happens == "remove_container" else {}
+        options: dict[str, int] = {"force": True} if happens == "remove_container" else {}
         if happens == "stop":
             options = {"timeout": 0}
         with after(3, lambda: getattr(api, happens)(name, **options)):

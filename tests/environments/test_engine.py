@@ -184,7 +184,7 @@ def test_a_socket_of_podman_is_found(tmp_path: Path) -> None:
 
 
 def test_what_an_engine_says_of_an_image() -> None:
-    attributes = {
+    attributes: dict[str, Any] = {
         "Id": "sha256:1",
         "RepoDigests": ["svc@sha256:2"],
         "RootFS": {"Layers": ["sha256:3", "sha256:4"]},
@@ -218,6 +218,7 @@ def test_what_an_engine_says_of_an_image() -> None:
         "healthcheck": None,
         "shell": [],
     }
-    for rubbish in (None, 5, [], {"Config": 5, "RootFS": [], "RepoDigests": {}}):
+    rubbishes: list[Any] = [None, 5, [], {"Config": 5, "RootFS": [], "RepoDigests": {}}]
+    for rubbish in rubbishes:
         assert engine.image_header(rubbish)["layers"] == []
         assert engine.configuration(rubbish)["cmd"] == []
