@@ -9,7 +9,19 @@ import inspect
 from driftcheck.rules.base import Contradiction, Drift, Rule
 
 # In the order in which `driftcheck rule` lists them.
-MODULES = ("packages", "installs", "builds", "interpreter", "processor", "operating_system", "variables")
+MODULES = (
+    "packages",
+    "installs",
+    "builds",
+    "interpreter",
+    "processor",
+    "operating_system",
+    "variables",
+    "libraries",
+    "library_choices",
+    "library_limits",
+    "imports",
+)
 
 
 @functools.cache

@@ -101,7 +101,8 @@ def failing(snapshot: Snapshot, table: str) -> Iterator[Failing]:
         if _other_accelerator(snapshot, record["distribution"]):
             continue
         for name, entry in sorted(record.get(table, {}).items()):
-            yield Failing(key, record, table, name, entry)
+            if entry:
+                yield Failing(key, record, table, name, entry)
 
 
 def _other_accelerator(snapshot: Snapshot, owner: str | None) -> bool:
@@ -175,14 +176,18 @@ def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
         owner = owner_of(snapshot, elsewhere)
         related = owner == one.owner or owner in closure(snapshot, one.owner)
         found = Confidence.POSSIBLE if related and one.table == "missing" and owner != "" else Confidence.LIKELY
-    provider = one.entry.get("provider")
-    if provider is not None:
+    for provider in providers_of(one):
         answer = lookup(snapshot, ("libraries", "libraries", one.name, provider)) or {}
         if answer.get("assumption") or answer.get("reason") == "dependency":
             found = Confidence.LIKELY
     if one.table == "undefined" and found is Confidence.CERTAIN:
         found = _of_symbol(snapshot, one)
     return found
+
+
+def providers_of(one: Failing) -> set[str]:
+    """The files that answer the need and do not offer the version."""
+    return {lacking["provider"] for lacking in one.entry.values()} if one.table == "missing_versions" else set()
 
 
 def _of_symbol(snapshot: Snapshot, one: Failing) -> Confidence:
@@ -255,12 +260,11 @@ def _speaks_of(one: Failing) -> bool:
     return f"undefined symbol: {one.name}" in one.text or f": {one.name}: symbol not found" in one.text
 
 
-def chain_text(one: Failing) -> str:
+def chain_text(chain: Sequence[str], need: str) -> str:
     """By which way the need comes up: ``cv2/cv2.abi3.so needs libQt5Core.so.5, which needs libGL.so.1``."""
-    steps = [*one.entry["chain"][:1], *(step.rsplit("/", 1)[-1] for step in one.entry["chain"][1:])]
-    return ", which needs ".join([f"{steps[0]} needs {steps[1]}", *steps[2:], one.name]) if len(steps) > 1 else (
-        f"{steps[0] if steps else one.key} needs {one.name}"
-    )
+    first, *rest = chain or ["It"]
+    steps = [*(step.rsplit("/", 1)[-1] for step in rest), need]
+    return f"{first} needs {', which needs '.join(steps)}"
 
 
 def files_text(ones: Sequence[Failing]) -> str:
@@ -300,15 +304,13 @@ _HASHED = re.compile(r"-[0-9a-f]{8}(?:\.|$)")
 def library_fix(target: Snapshot, baseline: Snapshot | None, soname: str, owners: Iterable[str]) -> list[Fix]:
     """How to bring a library: as the baseline has it, by reinstalling who bundled it, or by the table."""
     known = lookup(baseline, ("libraries", "libraries", soname)) if baseline is not None else None
-    for path, answer in sorted((known or {}).items()):
+    for _, answer in sorted((known or {}).items()):
         if answer["distribution"] is not None:
-            assert baseline is not None
             record = distributions_of(baseline).get(answer["distribution"])
             return list(pip_fix(target, f"install {pinned(record) if record else answer['distribution']}"))
         package = answer.get("package")
         if package and _manager(target) == _manager(baseline):
             return [_install(_manager(target), package)]
-        del path
     bundled = _bundling(target, soname, owners)
     if bundled is not None:
         return list(pip_fix(target, f"install --force-reinstall --no-deps {bundled}"))
@@ -327,8 +329,10 @@ def library_fix(target: Snapshot, baseline: Snapshot | None, soname: str, owners
 
 
 def _install(manager: str | None, package: str) -> Fix:
-    return Fix(_KINDS[manager or ""], f"{_INSTALL[manager or '']} {package}") if manager in _INSTALL else Fix(
-        "advice", f"Install the system package {package}."
+    return (
+        Fix(_KINDS[manager or ""], f"{_INSTALL[manager or '']} {package}")
+        if manager in _INSTALL
+        else Fix("advice", f"Install the system package {package}.")
     )
 
 
