@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.commands import driftcheck
 
-from driftcheck.environments import engine
+from driftcheck.environments import engine, image
 from driftcheck.errors import InputError
 
 VERSION = {"ApiVersion": "1.41", "Version": "20.10", "Os": "linux", "Arch": "amd64"}
@@ -222,3 +222,40 @@ def test_what_an_engine_says_of_an_image() -> None:
     for rubbish in rubbishes:
         assert engine.image_header(rubbish)["layers"] == []
         assert engine.configuration(rubbish)["cmd"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("svc", ("svc", "latest")),
+        ("svc:1.4", ("svc", "1.4")),
+        ("registry:5000/svc", ("registry:5000/svc", "latest")),
+        ("registry:5000/a/svc:1", ("registry:5000/a/svc", "1")),
+        ("svc@sha256:abc", ("svc@sha256:abc", None)),
+    ],
+)
+def test_one_tag_is_pulled_and_not_all(name: str, parts: tuple[str, str | None]) -> None:
+    assert image._split(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("wanted", "has", "foreign"),
+    [
+        (("linux", "amd64"), ("linux", "amd64"), None),
+        (("linux", "386"), ("linux", "amd64"), None),
+        (("linux", "arm64"), ("linux", "aarch64"), None),
+        (("linux", "arm"), ("linux", "arm64"), None),
+        (("linux", "amd64"), ("linux", "386"), "image for linux/amd64, and the engine runs linux/386"),
+        (("linux", "arm64"), ("linux", "amd64"), "image for linux/arm64, and the engine runs linux/amd64"),
+        (("windows", "amd64"), ("linux", "amd64"), "image for windows/amd64, and the engine runs linux/amd64"),
+        (("", ""), ("linux", "amd64"), None),
+    ],
+)
+def test_which_images_an_engine_runs(wanted: tuple[str, str], has: tuple[str, str], foreign: str | None) -> None:
+    class Api:
+        @staticmethod
+        def version() -> dict[str, str]:
+            return {"Os": has[0], "Arch": has[1]}
+
+    fake_engine = engine.Engine(Api(), "unix:///s")  # type: ignore[arg-type]
+    assert image._foreign(fake_engine, {"Os": wanted[0], "Architecture": wanted[1]}) == foreign
