@@ -45,6 +45,7 @@ class Execution:
     ``argv``     its arguments, those that scripts add among them
     ``scripts``  the scripts on the way, the first one first
     ``asked``    what the last script asked for, where that is at fault: a name that may end in a carriage return
+    ``foreign``  the program was built for another machine
     """
 
     def __init__(self, path: "str", argv: "List[str]") -> "None":
@@ -53,6 +54,7 @@ class Execution:
         self.argv = argv
         self.scripts = []  # type: List[str]
         self.asked = None  # type: Optional[str]
+        self.foreign = False
 
 
 def execute(place: "Place", path: "str", argv: "List[str]", directory: "str") -> "Execution":
@@ -67,6 +69,7 @@ def execute(place: "Place", path: "str", argv: "List[str]", directory: "str") ->
             return result  # it may be executed and not be read
         if head.startswith(b"\x7fELF"):
             result.error = _elf_problem(place, head)
+            result.foreign = result.error == ENOEXEC
             return result
         line = shebang(head)
         if line is None:

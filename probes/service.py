@@ -36,13 +36,13 @@ def measure(place: "Place") -> "Dict[str, Any]":
         raise common.Absent("nothing states what would be started")
     entrypoint, command = _words(config.get("entrypoint")), _words(config.get("cmd"))
     directory = _text(config.get("working_dir")) or "/"
-    ports = config.get("ports")
     return {
         "entrypoint": entrypoint,
         "command": command,
         "working_directory": directory,
         "user": _text(config.get("user")),
-        "ports": {str(port)[:100]: True for port in list(ports)[:WORDS_LIMIT]} if isinstance(ports, dict) else {},
+        "environment": {str(name)[:200]: True for name in _table(config.get("env"))},
+        "ports": {str(port)[:100]: True for port in _table(config.get("ports"))},
         "health_check": health_check(config.get("healthcheck")),
         "stop_signal": _text(config.get("stop_signal")),
         "start": _start(place, config, (entrypoint or []) + (command or []), directory),
@@ -92,6 +92,11 @@ def health_check(value: "Any") -> "Optional[Dict[str, Any]]":
     retries = small.get("retries")
     facts["retries"] = retries if isinstance(retries, int) and retries > 0 else None
     return facts
+
+
+def _table(value: "Any") -> "List[Any]":
+    """The keys of an object; none of what is no object."""
+    return sorted(value, key=str)[:WORDS_LIMIT] if isinstance(value, dict) else []
 
 
 def _words(value: "Any") -> "Optional[List[str]]":

@@ -318,7 +318,7 @@ class _Follower:
         if full is None or error is not None:
             if error == EACCES and full is not None and speaker.tells_directories and place.is_dir(full):
                 error = EISDIR
-            self._stop(speaker.missing(name, full, error or ENOENT), "%s cannot be started" % (name or "nothing"))
+            self._stop(speaker.missing(name, full, error or ENOENT), _why_not_found(place, name, full, error or ENOENT))
             return
         result.chain.append(full if full == name else "%s is %s" % (name, full))
         execution = executables.execute(place, full, argv, directory)
@@ -326,7 +326,7 @@ class _Follower:
             self._shell(["/bin/sh", full] + argv[1:], "/bin/sh", environ, directory)
             return
         if execution.error is not None:
-            self._stop(speaker.failed(name, execution, execution.error), "%s cannot be started" % full)
+            self._stop(speaker.failed(name, execution, execution.error), _why(full, execution))
             return
         for script, program in zip(execution.scripts, execution.scripts[1:] + [execution.path]):
             result.chain.append("%s is a script of %s" % (script, program))
@@ -642,6 +642,32 @@ class _Follower:
         if called == "uv" and words[0].endswith(".py"):
             words = ["python"] + words
         self.follow(words, environ, directory, _Speaker())
+
+
+def _why(full: "str", execution: "executables.Execution") -> "str":
+    """Why the kernel refuses a file that is there, in one line."""
+    error, asked = execution.error, execution.asked
+    if asked is not None and asked.endswith("\r"):
+        return "%s asks for %s and a carriage return: Windows line endings" % (execution.scripts[-1], asked[:-1])
+    if error == ENOENT and asked is not None and execution.scripts:
+        return "%s asks for %s, which is not there or asks for something that is not" % (execution.scripts[-1], asked)
+    if error == ENOENT:
+        return "%s asks for a dynamic loader that is not there: it was built for another C library" % full
+    if execution.foreign:
+        return "%s was built for another machine" % execution.path
+    if error == ENOEXEC:
+        return "%s has no first line that names its interpreter, such as #!/bin/sh" % execution.path
+    return "%s cannot be executed: %s" % (full, error)
+
+
+def _why_not_found(place: "Place", name: "str", path: "Optional[str]", error: "str") -> "str":
+    if name.endswith("\r"):
+        return "%s and a carriage return is asked for: Windows line endings" % name[:-1]
+    if path is None or error == ENOENT:
+        return "%s is not there" % (path or name or "nothing")
+    if place.is_dir(path):
+        return "%s is a directory" % path
+    return "%s is not executable" % path
 
 
 def _arguments(execution: "executables.Execution") -> "int":

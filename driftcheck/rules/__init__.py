@@ -17,6 +17,7 @@ MODULES = (
     "processor",
     "operating_system",
     "variables",
+    "containers",
     "libraries",
     "library_choices",
     "library_limits",
