@@ -268,7 +268,7 @@ def image_header(attributes: Any) -> dict[str, Any]:
     digests = value(attributes, "RepoDigests")
     return {
         "id": text(attributes, "Id"),
-        "digests": {str(digest)[:500]: True for digest in (digests if isinstance(digests, list) else [])[:100]},
+        "digests": {_public(str(digest)): True for digest in (digests if isinstance(digests, list) else [])[:100]},
         "layers": words(table(attributes, "RootFS"), "Layers"),
         "labels": {
             str(name)[:200]: str(label)[:2000]
@@ -278,6 +278,12 @@ def image_header(attributes: Any) -> dict[str, Any]:
         "os": text(attributes, "Os"),
         "created": text(attributes, "Created"),
     }
+
+
+def _public(name: str) -> str:
+    """A repository without the host of its registry: that is the user's, and the digest is the same everywhere."""
+    first, slash, rest = name[:500].partition("/")
+    return rest if slash and (set(first) & set(".:") or first == "localhost") else name[:500]
 
 
 def variables(config: Any) -> dict[str, str]:

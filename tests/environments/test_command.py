@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from support.commands import Result, driftcheck
 from support.engine import missing
 
 from driftcheck import payload
+from driftcheck.collect import SubprocessChannel
 from driftcheck.snapshot import Snapshot, parse
 
 
@@ -280,3 +282,40 @@ def test_a_signal_leaves_no_process_behind_ssh(server: Server, tmp_path: Path) -
     while there.exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+# --- a terminal
+
+
+def test_a_command_may_ask_for_a_password_on_the_terminal(tmp_path: Path) -> None:
+    """As ssh and sudo do. Without a terminal the command has a session of its own, which is ended with all in it."""
+    prefix = program(
+        tmp_path,
+        "asks",
+        '#!/bin/sh\nprintf "Password: " > /dev/tty\nread word < /dev/tty\n[ "$word" = yes ] && exec "$@"\n',
+    )
+    out = tmp_path / "out.json"
+    pid, terminal = pty.fork()
+    if pid == 0:  # pragma: no cover - another process
+        arguments = ["snapshot", f"via:{prefix}", "--python", sys.executable, "-o", str(out)]
+        os.execv(sys.executable, [sys.executable, "-P", "-c", "from driftcheck.cli import main; main()", *arguments])
+    said = b""
+    while b"Password: " not in said:
+        said += os.read(terminal, 1000)
+    os.write(terminal, b"yes\n")
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(terminal, 1000):
+            said += piece
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
+    os.close(terminal)
+    assert parse(out.read_bytes(), "test").header["channel"] == "via"
+
+
+@pytest.mark.parametrize("own_session", [True, False])
+def test_a_command_that_hangs_is_ended(own_session: bool) -> None:
+    channel = SubprocessChannel(own_session=own_session, time_limit=0.5)
+    started = time.monotonic()
+    output = channel.run(["sleep", "1000"], b"")
+    assert output.cut == "did not answer within 0 s and was ended"
+    assert output.returncode < 0
+    assert time.monotonic() - started < 10

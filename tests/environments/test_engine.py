@@ -186,7 +186,7 @@ def test_a_socket_of_podman_is_found(tmp_path: Path) -> None:
 def test_what_an_engine_says_of_an_image() -> None:
     attributes: dict[str, Any] = {
         "Id": "sha256:1",
-        "RepoDigests": ["svc@sha256:2"],
+        "RepoDigests": ["svc@sha256:2", "registry.example:5000/team/svc@sha256:2", "team/svc@sha256:2"],
         "RootFS": {"Layers": ["sha256:3", "sha256:4"]},
         "Config": {
             "Labels": {"a": "b", "c": 5},
@@ -201,7 +201,7 @@ def test_what_an_engine_says_of_an_image() -> None:
     }
     assert engine.image_header(attributes) == {
         "id": "sha256:1",
-        "digests": {"svc@sha256:2": True},
+        "digests": {"svc@sha256:2": True, "team/svc@sha256:2": True},
         "layers": ["sha256:3", "sha256:4"],
         "labels": {"a": "b", "c": "5"},
         "architecture": "arm64",

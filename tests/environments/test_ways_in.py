@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from driftcheck.probes.static_python import LIVE_ONLY
 from support.commands import driftcheck
 from support.engine import Dockerd
 from support.wheels import unpack, wheel
 
-from driftcheck.probes.static_python import LIVE_ONLY
 from driftcheck.snapshot import Snapshot, parse
 
 pytestmark = pytest.mark.engine
