@@ -102,7 +102,8 @@ def _account(root: Path, config: Mapping[str, Any] | None) -> tuple[str, str]:
 def _redactor(place: common.Place, config: Mapping[str, Any] | None) -> Redactor:
     """Hides the image's user as a measurement inside would; nothing of ours is in these files."""
     name, home = _account(Path(place.root), config)
-    return Redactor(place.environ.get("HOME") or home, name)
+    others = [place.environ.get(variable, "") for variable in ("LOGNAME", "USER", "USERNAME", "SUDO_USER")]
+    return Redactor(place.environ.get("HOME") or home, name, others)
 
 
 def choose(

@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
+import signal
+import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,7 +56,7 @@ def measure(path: Path | str, **options: Any) -> Snapshot:
     return snapshot_of(f"archive:{path}", Options(**options))
 
 
-CONFIG = {"Env": ["OMP_NUM_THREADS=2"], "WorkingDir": "/srv", "Labels": {"title": "test"}}
+CONFIG: dict[str, Any] = {"Env": ["OMP_NUM_THREADS=2"], "WorkingDir": "/srv", "Labels": {"title": "test"}}
 
 
 @pytest.mark.parametrize("form", ["docker", "docker.gz", "docker.zst", "oci", "oci directory", "oci gzip", "oci zstd"])
@@ -59,8 +64,8 @@ def test_every_form_of_a_saved_image_gives_one_snapshot(tmp_path: Path, layers: 
     path = tmp_path / "image"
     if form.startswith("docker"):
         docker_save(path, layers, **CONFIG)
-        pack = {"docker": bytes, "docker.gz": gzipped, "docker.zst": zstandard}[form]
-        path.write_bytes(pack(path.read_bytes()))
+        pack = {"docker.gz": gzipped, "docker.zst": zstandard}.get(form)
+        path.write_bytes(pack(path.read_bytes()) if pack else path.read_bytes())
     else:
         compress = {"oci gzip": gzipped, "oci zstd": zstandard}.get(form)
         found = oci_files(layers, compress=compress, **CONFIG)
@@ -155,6 +160,27 @@ def test_bad_archives_are_one_line_and_leave_nothing(tmp_path: Path, layers: lis
     assert (done.code, done.out) == (2, "")
     assert "leads out of the archive" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_an_archive_is_unpacked_leaves_nothing(
+    tmp_path: Path, temporary: Path, number: signal.Signals
+) -> None:
+    """The fixture looks whether the scratch directory is gone; here its archive does not end by itself."""
+    noise = layer(("noise", random.Random(1).randbytes(1 << 20)))
+    many = layer(*[(f"files/{name}", b"x") for name in range(20000)])
+    path = docker_save(tmp_path / "large.tar", [many, noise, many, many])
+    command = [sys.executable, "-c", "from driftcheck.cli import main; main()", "snapshot", f"archive:{path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 20
+        while not list(temporary.glob("*/root/files/9*")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert list(temporary.iterdir())
+        process.send_signal(number)
+        out, error = process.communicate(timeout=30)
+    assert process.returncode in {128 + number, -number}, error
+    assert out == b""
+    assert b"Traceback" not in error
 
 
 # --- against a real engine
