@@ -285,8 +285,9 @@ class LIB003(Contradiction):
     See: `ImportError: /app/_C.so: undefined symbol: _ZN3c106detail14torchCheckFailEPKcS2_jS2_`.
 
     Decided: a module, and nothing in the environment has the symbol: breaks, certain. Likely where some other
-    file of the environment defines it, since whoever loads that one globally mends it. Possible where the wheel
-    is as it was made and needs nobody else, so that it must have been made for something this rule cannot see.
+    file of the environment defines it, since whoever loads that one globally mends it; possible where that file
+    belongs to a required distribution, which may do so. Possible where the wheel is as it was made and needs nobody
+    else, so that it must have been made for something this rule cannot see.
     Weak symbols and those that nothing relocates are no failures.
 
     Fix: install the versions of the baseline, or reinstall the distribution whose library was replaced.

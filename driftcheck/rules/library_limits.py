@@ -125,6 +125,7 @@ class LIB009(Contradiction):
             return
         largest = max(sorted(wanting), key=lambda key: wanting[key])
         alone = wanting[largest] > _SURPLUS
+        path = so.path_of(target, largest)
         yield self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if alone else Confidence.POSSIBLE,
@@ -137,6 +138,7 @@ class LIB009(Contradiction):
                 if alone
                 else "All of these in one process do not fit; which one fails is a matter of the order of imports."
             ),
+            predicted_error=f"ImportError: {path}: cannot allocate memory in static TLS block" if path else None,
             evidence=[at(target, "target", *so.FILES, key, "static_tls_bytes") for key in sorted(wanting)[:20]],
             fix=[
                 Fix("variable", f"GLIBC_TUNABLES=glibc.rtld.optional_static_tls={max(2048, 2 * total)}"),

@@ -175,7 +175,7 @@ def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
     if elsewhere:
         owner = owner_of(snapshot, elsewhere)
         related = owner == one.owner or owner in closure(snapshot, one.owner)
-        found = Confidence.POSSIBLE if related and one.table == "missing" and owner != "" else Confidence.LIKELY
+        found = Confidence.POSSIBLE if related and owner != "" else Confidence.LIKELY
     for provider in providers_of(one):
         answer = lookup(snapshot, ("libraries", "libraries", one.name, provider)) or {}
         if answer.get("assumption") or answer.get("reason") == "dependency":
@@ -236,6 +236,14 @@ def closure(snapshot: Snapshot, name: str) -> set[str]:
 
 
 # Words
+
+
+def path_of(snapshot: Snapshot, key: str) -> str | None:
+    """The path of a file as Python hands it to the loader, where its distribution says where it lies."""
+    if key.startswith("/"):
+        return key
+    record = distributions_of(snapshot).get(owner_of(snapshot, key))
+    return f"{record['location']}/{key}" if record is not None else None
 
 
 def predicted(ones: Iterable[Failing], kind: str) -> tuple[Failing | None, str | None]:
