@@ -63,11 +63,12 @@ def measure(place: "Place") -> "Dict[str, Any]":
     """``{"modules": {name: {"outcome": ...}}}``; see ``schemas/sections/imports.json``.
 
     Raises:
-        Unavailable: where nothing was asked for, or nothing can be run.
+        Absent: where nothing was asked for.
+        Unavailable: where nothing can be run.
     """
     names = place.options.get("try_imports") or []
     if not names:
-        raise common.Unavailable("nothing was asked for: name modules with --try-imports")
+        raise common.Absent("nothing was asked for: name modules with --try-imports")
     if not place.live:
         raise common.Unavailable("only a place whose interpreter can be run imports anything")
     ends = time.time() + TOTAL_LIMIT
