@@ -318,7 +318,10 @@ class _Follower:
         if full is None or error is not None:
             if error == EACCES and full is not None and speaker.tells_directories and place.is_dir(full):
                 error = EISDIR
-            self._stop(speaker.missing(name, full, error or ENOENT), _why_not_found(place, name, full, error or ENOENT))
+            self._stop(
+                speaker.missing(name, full, error or ENOENT),
+                _why_not_found(place, name, full, error or ENOENT, result.chain),
+            )
             return
         result.chain.append(full if full == name else "%s is %s" % (name, full))
         execution = executables.execute(place, full, argv, directory)
@@ -660,9 +663,10 @@ def _why(full: "str", execution: "executables.Execution") -> "str":
     return "%s cannot be executed: %s" % (full, error)
 
 
-def _why_not_found(place: "Place", name: "str", path: "Optional[str]", error: "str") -> "str":
+def _why_not_found(place: "Place", name: "str", path: "Optional[str]", error: "str", chain: "List[str]") -> "str":
     if name.endswith("\r"):
-        return "%s and a carriage return is asked for: Windows line endings" % name[:-1]
+        asking = chain[-1].split(" ", 1)[0] if chain else "the start command"
+        return "%s asks for %s and a carriage return: Windows line endings" % (asking, name[:-1])
     if path is None or error == ENOENT:
         return "%s is not there" % (path or name or "nothing")
     if place.is_dir(path):

@@ -800,7 +800,7 @@ class BOX011(Contradiction):
         evidence += wheels.present(target, "target", ("service", "entrypoint"), ("service", "command"))
         if baseline is not None and there is None:
             evidence += wheels.present(baseline, "baseline", ("service", "start", "interpreter"))
-        steps = " -> ".join(start["chain"])
+        steps = "; ".join(start["chain"])
         reason = start["reason"]
         if start["interpreter"] is not None:
             reason = f"{start['interpreter']} runs, and does not find what it should run"
@@ -809,7 +809,7 @@ class BOX011(Contradiction):
             Confidence.CERTAIN if start["exact"] else Confidence.LIKELY,
             f"The service cannot start: {reason}",
             Subject("service", "start"),
-            f"{reason[:1].upper()}{reason[1:]}." + (f" The way there: {steps}." if steps else ""),
+            "The container ends before the service runs." + (f" The way there: {steps}." if steps else ""),
             predicted_error=start["problem"],
             evidence=evidence,
             fix=_start_fix(start),
