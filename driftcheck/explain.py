@@ -58,6 +58,8 @@ def explain_pair(baseline: Snapshot, target: Snapshot) -> Explanation:
     ]
     pairs: list[tuple[Rule, Finding]] = []
     for rule in drifts():
+        if _does_not_apply(rule, [baseline, target]):
+            continue
         missing = _missing(rule, (("baseline", baseline), ("target", target)))
         if missing:
             not_judged.append(NotJudged(rule.code, rule.name, missing))
@@ -79,6 +81,8 @@ def _contradictions(target: Snapshot, baseline: Snapshot | None) -> tuple[list[F
     findings: list[Finding] = []
     not_judged: list[NotJudged] = []
     for rule in contradictions():
+        if _does_not_apply(rule, [target]):
+            continue
         missing = _missing(rule, (("target", target),))
         if missing:
             not_judged.append(NotJudged(rule.code, rule.name, missing))
@@ -88,6 +92,12 @@ def _contradictions(target: Snapshot, baseline: Snapshot | None) -> tuple[list[F
         except Exception as error:  # noqa: BLE001 - one broken rule must not cost the others
             not_judged.append(_fault(rule, error))
     return findings, not_judged
+
+
+def _does_not_apply(rule: Rule, snapshots: Iterable[Snapshot]) -> bool:
+    """Whether a section that the rule reads is absent: what does not exist cannot break, and is no gap."""
+    found = (snapshot.sections.get(name) for snapshot in snapshots for name in rule.reads)
+    return any(section is not None and section.status == "absent" for section in found)
 
 
 def _missing(rule: Rule, sides: Iterable[tuple[str, Snapshot]]) -> str:

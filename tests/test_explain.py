@@ -126,6 +126,13 @@ def test_a_rule_without_its_section_is_not_judged() -> None:
     assert [(entry.section, entry.side) for entry in failed.unmeasured] == [("system", "target")]
 
 
+def test_a_rule_about_what_the_platform_does_not_have_does_not_apply() -> None:
+    assert explain.explain_one(snapshot({}, "absent")).not_judged == ()
+    found = explain.explain_pair(snapshot({"os": 1}), snapshot({}, "absent"))
+    assert found.not_judged == ()
+    assert found.findings == ()
+
+
 def test_a_rule_that_raises_does_not_cost_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "contradictions", lambda: [Raises(), Broken()])
     found = explain.explain_one(snapshot({"a": "broken"}))

@@ -84,7 +84,7 @@ def test_nothing_is_imported_without_being_asked(place: common.Place) -> None:
     assert common.section(imports, place)["status"] == "absent"
     place.options["try_imports"] = ["os"]
     place.live = False
-    assert common.section(imports, place)["status"] == "absent"
+    assert common.section(imports, place)["status"] == "unavailable"
 
 
 def test_the_working_directory_is_not_searched(place: common.Place, tmp_path: Path) -> None:
