@@ -44,6 +44,11 @@ NAMES_LIMIT = 1 << 20
 
 PTX, CODE = "ptx", "code"
 
+# As cuobjdump does it: what is linked for execution, else what is relocatable. A library that was linked with
+# ``-rdc=true`` has both, and the driver sees only the first.
+_SOURCES = (("executable", b".nv_fatbin"), ("relocatable", b"__nv_relfatbin"))
+SECTIONS = (b".nv_fatbin", b"__nv_relfatbin", b".rodata", b".note.cuda.fwd_compatibility")
+
 # 1 PTX, 2 a cubin, 16 a cubin of the newer kind ("mercury"). 8 is what the linker optimises (lto_90), which no driver
 # runs from a linked program.
 _KINDS = {1: PTX, 2: CODE, 16: CODE}
@@ -139,56 +144,64 @@ def read(path: "str") -> "Optional[Device]":
     Raises FatbinError where the file cannot be opened or its headers are cut. What is wrong inside the containers is
     in ``problems``, with what was readable before it. ``path`` is a path of this machine.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (OSError, ValueError) as error:
-        raise FatbinError(getattr(error, "strerror", None) or str(error)) from None
-    try:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise FatbinError("not a regular file")
-        return _read(_Reader(handle, status.st_size))
-    except OSError as error:
-        raise FatbinError(error.strerror or "cannot be read") from None
-    finally:
-        os.close(handle)
+    with Reader(path) as file:
+        return device_code(file)
 
 
-def _read(file: "_Reader") -> "Optional[Device]":
+def device_code(file: "Reader") -> "Optional[Device]":
+    """As ``read``, of a file that is open."""
+    table = sections(file)
+    if table is not None:
+        for source, name in _SOURCES:
+            where = table.get(name)
+            if where is not None and where[1]:
+                return _walk(file, source, where)
+        return None
     head = file.at(0, 64)
-    # 64 bits and little endian: what CUDA has been built for since version 10.
-    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":
+    if not _is_elf(head):
         return None
-    programs, sections = struct.unpack_from("<QQ", head, 32)
-    program_size, program_count, section_size, section_count, names_index = struct.unpack_from("<HHHHH", head, 54)
-    if section_count and sections and section_size == 64:
-        table = file.at(sections, 64 * min(section_count, SECTION_LIMIT))
-        if len(table) == 64 * section_count:
-            found = _in_sections(file, table, names_index)
-            return None if found is None else _walk(file, found)
-    if program_size != 56:
-        return None
-    return _scan(file, file.at(programs, 56 * program_count))
+    programs = struct.unpack_from("<Q", head, 32)[0]
+    size, count = struct.unpack_from("<HH", head, 54)
+    return _scan(file, file.at(programs, 56 * count)) if size == 56 else None
 
 
-class _Reader:
-    """Reads by position, through a window for the many small headers that lie close together."""
+class Reader:
+    """An open file, read by position. Raises FatbinError for what cannot be read or is no regular file."""
 
-    def __init__(self, handle: "int", size: "int") -> "None":
-        self.handle = handle
-        self.size = size
+    def __init__(self, path: "str") -> "None":
+        try:
+            self.handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        except (OSError, ValueError) as error:
+            raise FatbinError(getattr(error, "strerror", None) or str(error)) from None
         self.start = 0
         self.window = b""
         self.entries = {}  # type: Dict[Tuple[int, ...], Entry]
+        try:
+            status = os.fstat(self.handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise FatbinError("not a regular file")
+        except (OSError, FatbinError) as error:
+            os.close(self.handle)
+            raise FatbinError(getattr(error, "strerror", None) or str(error)) from None
+        self.size = status.st_size
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: "object") -> "None":
+        os.close(self.handle)
 
     def at(self, offset: "int", length: "int") -> "bytes":
         """At most ``length`` bytes; fewer only at the end of the file."""
         if offset < 0 or length <= 0 or offset >= self.size:
             return b""
-        if hasattr(os, "pread"):
-            return os.pread(self.handle, length, offset)
-        os.lseek(self.handle, offset, os.SEEK_SET)
-        return os.read(self.handle, length)
+        try:
+            if hasattr(os, "pread"):
+                return os.pread(self.handle, length, offset)
+            os.lseek(self.handle, offset, os.SEEK_SET)
+            return os.read(self.handle, length)
+        except (OSError, OverflowError) as error:
+            raise FatbinError(getattr(error, "strerror", None) or str(error)) from None
 
     def near(self, offset: "int", length: "int") -> "bytes":
         """As ``at``, for ``length`` up to 64: what follows is kept, since the next header may lie there."""
@@ -198,40 +211,40 @@ class _Reader:
         return self.window[inside : inside + length]
 
 
-def _in_sections(file: "_Reader", table: "bytes", names_index: "int") -> "Optional[Tuple[str, int, int]]":
-    """``(source, offset, size)`` of the section that holds the containers; None where there is none.
+def _is_elf(head: "bytes") -> "bool":
+    # 64 bits and little endian: what CUDA has been built for since version 10.
+    return len(head) == 64 and head[:6] == b"\x7fELF\x02\x01"
 
-    As cuobjdump does it: what is linked for execution, else what is relocatable. A library that was linked with
-    ``-rdc=true`` has both, and the driver sees only the first.
+
+def sections(file: "Reader") -> "Optional[Dict[bytes, Tuple[int, int]]]":
+    """``{name: (offset, size)}`` of the sections that this probe asks for; None without section headers.
+
+    What is split into a file of debugging information (SHT_NOBITS) is not here.
     """
-    count = len(table) // 64
-    if names_index >= count:
+    head = file.at(0, 64)
+    if not _is_elf(head):
         return None
-    start, size = struct.unpack_from("<QQ", table, names_index * 64 + 24)
-    names = file.at(start, min(size, NAMES_LIMIT))
-    wanted = (("executable", b".nv_fatbin\0"), ("relocatable", b"__nv_relfatbin\0"))
-    offsets = {}  # type: Dict[int, str]
-    for source, name in wanted:
-        at = names.find(name)
-        if at >= 0:
-            offsets[at] = source
-    if not offsets:
+    start = struct.unpack_from("<Q", head, 40)[0]
+    size, count, names_index = struct.unpack_from("<HHH", head, 58)
+    if not start or size != 64 or not 0 < count <= SECTION_LIMIT or names_index >= count:
         return None
-    found = {}  # type: Dict[str, Tuple[int, int]]
-    for index in range(count):
-        position = index * 64
-        known = offsets.get(struct.unpack_from("<I", table, position)[0])
-        # SHT_NOBITS (8): split into a file of debugging information; the code is not here.
-        if known is not None and struct.unpack_from("<I", table, position + 4)[0] != 8:
-            found.setdefault(known, struct.unpack_from("<QQ", table, position + 24))
-    for source, _ in wanted:
-        if source in found and found[source][1]:
-            return source, found[source][0], found[source][1]
-    return None
+    table = file.at(start, 64 * count)
+    if len(table) < 64 * count:
+        return None
+    names_start, names_size = struct.unpack_from("<QQ", table, names_index * 64 + 24)
+    names = file.at(names_start, min(names_size, NAMES_LIMIT))
+    wanted = [name for name in SECTIONS if name + b"\0" in names]
+    found = {}  # type: Dict[bytes, Tuple[int, int]]
+    for index in range(count if wanted else 0):
+        name_at, kind, _, _, offset, length = struct.unpack_from("<IIQQQQ", table, index * 64)
+        for name in wanted:
+            if kind != 8 and names.startswith(name + b"\0", name_at):
+                found.setdefault(name, (offset, length))
+    return found
 
 
-def _walk(file: "_Reader", where: "Tuple[str, int, int]") -> "Device":
-    source, position, size = where
+def _walk(file: "Reader", source: "str", where: "Tuple[int, int]") -> "Device":
+    position, size = where
     device = Device(source)
     end = position + size
     if end > file.size:
@@ -271,7 +284,7 @@ def _walk(file: "_Reader", where: "Tuple[str, int, int]") -> "Device":
     return device
 
 
-def _entries(file: "_Reader", position: "int", stop: "int", problems: "List[str]") -> "List[Entry]":
+def _entries(file: "Reader", position: "int", stop: "int", problems: "List[str]") -> "List[Entry]":
     entries = []  # type: List[Entry]
     near, unpack, size_of_entry = file.near, _ENTRY.unpack, _ENTRY.size
     for _ in range(ARCHITECTURE_LIMIT):
@@ -305,7 +318,7 @@ def _entries(file: "_Reader", position: "int", stop: "int", problems: "List[str]
     return entries
 
 
-def _next_magic(file: "_Reader", position: "int", end: "int") -> "Optional[int]":
+def _next_magic(file: "Reader", position: "int", end: "int") -> "Optional[int]":
     """Where the next container may begin: the magic number at a multiple of four bytes."""
     while position < end:
         data = file.at(position, min(1 << 20, end - position))
@@ -322,7 +335,7 @@ def _next_magic(file: "_Reader", position: "int", end: "int") -> "Optional[int]"
     return None
 
 
-def _scan(file: "_Reader", programs: "bytes") -> "Optional[Device]":
+def _scan(file: "Reader", programs: "bytes") -> "Optional[Device]":
     """Without section headers: look for containers in what the loader maps."""
     device = Device("scan")
     left = SCAN_LIMIT
