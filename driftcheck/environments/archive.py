@@ -49,7 +49,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
                 options.label or found.text,
                 options.variables,
                 configuration(image.config.get("config")),
-                {"image": image_header(attributes)},
+                {"image": image_header(attributes), "environment_variables_from": "image"},
             )
             return files.measure_root(root, request, python=options.python, channel="archive")
 

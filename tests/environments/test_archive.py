@@ -81,6 +81,7 @@ def test_every_form_of_a_saved_image_gives_one_snapshot(tmp_path: Path, layers: 
     assert variables["variables"]["OMP_NUM_THREADS"] == {"value": "2"}
     header = snapshot.header
     assert header["channel"] == "archive"
+    assert header["environment_variables_from"] == "image"
     assert header["image"]["layers"] == [sha256(one) for one in layers]
     assert header["image"]["labels"] == {"title": "test"}
     assert (header["image"]["os"], header["image"]["architecture"]) == ("linux", "amd64")
