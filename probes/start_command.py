@@ -374,7 +374,7 @@ class _Follower:
         result, place = self._result, self._place
         result.interpreter = program
         chain = "; ".join(result.chain)
-        result.reason = "the start command runs it (%s)" % chain if chain else "the start command runs it"
+        result.reason = "the start command runs it: %s" % chain if chain else "the start command runs it"
         words = argv[1:]
         while words:
             word = words[0]

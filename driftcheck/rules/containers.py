@@ -116,7 +116,7 @@ class BOX001(Contradiction):
         if not sharing and not able:
             return
         name = (sharing or able)[0]
-        sure = bool(sharing) and not target.header.get("run_defaults")
+        sure = bool(sharing) and target.header.get("run_defaults") is not True
         words = f"{size / MIB:.0f} MB" if size >= MIB else f"{size} bytes"
         evidence = [
             at(target, "target", "limits", "shm", "size_bytes"),

@@ -15,7 +15,7 @@ from support.snapshots import distribution, distributions, findings, python, sna
 
 from driftcheck.explain import explain_pair
 from driftcheck.findings import Finding
-from driftcheck.rules.containers import BOX010
+from driftcheck.rules.containers import BOX001, BOX010
 
 GIGABYTE = 1 << 30
 TORCH = distributions(distribution("torch", "2.12.0"))
@@ -55,6 +55,14 @@ def test_box001_torch_may_share_and_says_what_the_baseline_has() -> None:
     (found,) = findings("BOX001", limits=shm(64 << 20), packages=TORCH, baseline={"limits": shm(8 * GIGABYTE)})
     assert judged(found) == ("breaks", "possible")
     assert "The baseline has 8192 MB." in found.explanation
+
+
+def test_box001_an_image_has_the_defaults_of_a_plain_run() -> None:
+    facts = {"limits": shm(64 << 20), "packages": distributions(distribution("vllm", "0.20"))}
+    target = snapshot("target", python=python(), **facts)
+    for run, confidence in ((True, "possible"), ("--shm-size=64m", "likely")):
+        (found,) = BOX001().check(replace(target, header={**target.header, "run_defaults": run}), None)
+        assert judged(found) == ("breaks", confidence)
 
 
 @pytest.mark.parametrize(
