@@ -49,7 +49,7 @@ def facts(taken: Snapshot, section: str) -> dict[str, Any]:
 @pytest.fixture
 def connected(engine: Dockerd) -> Iterator[Engine]:
     with contextlib.closing(engine.api()) as api:
-        yield Engine(api, engine.socket)
+        yield Engine(api, engine.address)
 
 
 @pytest.fixture(scope="module")

@@ -301,20 +301,20 @@ def test_after_sigkill_the_container_ends_by_itself_and_the_next_run_removes_it(
         later = time.time() + 3600
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "time", lambda: later)
-            images.remove_leftovers(Engine(api, engine.socket))
+            images.remove_leftovers(Engine(api, engine.address))
     assert not containers_of_ours(engine, all=True)
 
 
 def test_a_container_that_is_not_ours_is_never_removed(engine: Dockerd, bookworm: str) -> None:
     labels = {"driftcheck": "1", "driftcheck.until": "not a number"}
     with engine.running(bookworm, ["sleep", "100"], labels=labels) as name, contextlib.closing(engine.api()) as api:
-        images.remove_leftovers(Engine(api, engine.socket))
+        images.remove_leftovers(Engine(api, engine.address))
         assert engine.inspect(name)["State"]["Running"]
 
 
 def test_a_container_is_removed_even_if_it_does_not_start(engine: Dockerd, bookworm: str) -> None:
     with contextlib.closing(engine.api()) as api:
-        maker = images.Maker(Engine(api, engine.socket), bookworm, "image:test", RunArguments())
+        maker = images.Maker(Engine(api, engine.address), bookworm, "image:test", RunArguments())
         with contextlib.suppress(RuntimeError), maker.container(["/nowhere"]):
             assert len(containers_of_ours(engine, all=True)) == 1
             raise RuntimeError

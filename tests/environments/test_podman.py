@@ -76,8 +76,8 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
             started.run("rm", "--all", "--force", "--time=0")
         server.terminate()
         server.wait()
-        for point in reversed(engines.mounts_below(folder)):
-            subprocess.run(["umount", "-l", point], check=False)
+        engines.end_all_of(folder)
+        engines.unmount(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -43,17 +44,17 @@ class Dockerd:
     process: subprocess.Popen[bytes]
 
     @property
-    def socket(self) -> str:
+    def address(self) -> str:
         return f"unix://{self.folder}/s"
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"DOCKER_HOST": self.socket}
+        return {"DOCKER_HOST": self.address}
 
     def api(self) -> Any:
         import docker  # noqa: PLC0415 - slow to import
 
-        return docker.APIClient(base_url=self.socket, version="auto", timeout=300)
+        return docker.APIClient(base_url=self.address, version="auto", timeout=300)
 
     # --- images
 
@@ -153,18 +154,29 @@ def dockerd() -> Iterator[Dockerd]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         log.close()
-        _unmount(folder)
+        end_all_of(folder)
+        unmount(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _await(engine: Dockerd) -> None:
     for _ in range(300):
-        with contextlib.suppress(Exception), contextlib.closing(engine.api()) as api:
-            if api.ping():
-                return
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"{engine.folder}/s")
+            break
         assert engine.process.poll() is None, (engine.folder / "log").read_text()[-3000:]
         time.sleep(0.2)
-    raise AssertionError((engine.folder / "log").read_text()[-3000:])
+    with contextlib.closing(engine.api()) as api:
+        assert api.ping(), (engine.folder / "log").read_text()[-3000:]
+
+
+def end_all_of(folder: Path) -> None:
+    """End the processes whose command line names a directory of ours: an engine leaves helpers that wait."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if f"{folder}/".encode() in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
 
 
 def mounts_below(folder: Path) -> list[str]:
@@ -172,7 +184,7 @@ def mounts_below(folder: Path) -> list[str]:
     return [point for point in points if point.startswith(f"{folder}/")]
 
 
-def _unmount(folder: Path) -> None:
+def unmount(folder: Path) -> None:
     for point in reversed(mounts_below(folder)):
         subprocess.run(["umount", "-l", point], check=False)
 
