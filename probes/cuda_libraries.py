@@ -175,7 +175,7 @@ def describe(place: "Place", candidate: "Candidate", versions: "Versions") -> "O
     name = candidate.path.rsplit("/", 1)[-1]
     match = _NAME.match(name)
     component = match.group("component") if match else ""
-    real = _NAME.match(os.path.basename(os.path.realpath(candidate.real)))
+    real = _NAME.match(os.path.basename(_resolved(place, candidate)))
     version = (real.group("version") if real else None) or (match.group("version") if match else None) or ""
     source = "file name"
     try:
@@ -204,6 +204,11 @@ def describe(place: "Place", candidate: "Candidate", versions: "Versions") -> "O
         "via": candidate.via,
         "stub": "/stubs/" in candidate.path,
     }
+
+
+def _resolved(place: "Place", candidate: "Candidate") -> "str":
+    """The file that a link ends at. In an unpacked root ``real`` is that already."""
+    return os.path.realpath(candidate.real) if place.root == os.path.abspath(os.sep) else candidate.real
 
 
 def component_owner(distribution: "Optional[str]") -> "bool":
@@ -272,7 +277,7 @@ def describe_driver(place: "Place", candidate: "Candidate", mounted: "Set[str]")
     ``stub``    to link against; it has no functions
     ``driver``  of a driver's own package, which does not belong into an image
     """
-    real = place.inside(os.path.realpath(candidate.real))
+    real = place.inside(_resolved(place, candidate))
     if real in mounted or candidate.path in mounted:
         return None
     note = None
