@@ -255,11 +255,20 @@ def _findings(page: _Page, target: Target) -> None:
             heading = f"### {phrases.count(len(rest), 'finding')} in short: {word}"
             page.add("\n".join([heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]))
             page.leave_out(len(rest), f"full accounts of findings ({word})")
-    notes = of_impact[Impact.NOTE]
+    causes = [finding for finding in of_impact[Impact.NOTE] if finding.folds][: room.notes]
+    if causes:
+        explained = [f"{_one_line(page, finding)}: explains {_explained(finding)}" for finding in causes]
+        page.add("\n".join(["### Causes", "", *explained]))
+    notes = [finding for finding in of_impact[Impact.NOTE] if finding not in causes]
     if notes:
         told = page.some(notes, room.notes, "notes")
         inner = "\n".join([*(_one_line(page, finding) for finding in told), *_by_code(notes[len(told) :])])
         page.fold(phrases.count(len(notes), "note"), [inner])
+
+
+def _explained(finding: Finding) -> str:
+    listed = ", ".join(code(name, limit=60) for name in phrases.folded(finding, 8))
+    return f"{phrases.count(len(finding.folds), 'change')} ({listed})"
 
 
 def _by_code(findings: Sequence[Finding]) -> Iterator[str]:
@@ -296,10 +305,7 @@ def _finding(page: _Page, finding: Finding) -> None:
         parts.append(evidence)
     parts += _fixes(finding.fix)
     if finding.folds:
-        names = phrases.folded_names(finding)
-        more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
-        listed = ", ".join(code(name, limit=60) for name in names[:8])
-        parts.append(f"Explains {phrases.count(len(finding.folds), 'change')}: {listed}{more}")
+        parts.append(f"Explains {_explained(finding)}")
     if finding.references:
         parts.append("See " + ", ".join(code(reference) for reference in finding.references[:5]))
     page.add("\n\n".join(parts))
@@ -369,7 +375,8 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
     blocks = []
     for group in page.some(groups, page.room.rows, "kinds of drift"):
         title = f"**{markdown(group.title, limit=60)}**: {group.counts()}"
-        items = page.some(group.items, page.room.drift, f"under {markdown(group.title, limit=60)}")
+        shown = () if group.follows and not page.all else group.items
+        items = page.some(shown, page.room.drift, f"under {markdown(group.title, limit=60)}")
         blocks.append("\n".join([title, *_table(page, items)]))
     page.fold(phrases.remaining_title(groups), blocks)
 

@@ -53,11 +53,17 @@ _TABLES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("system", "packages", "packages"), "OS packages"),
     (("system", "locales"), "locales"),
 )
+# The libraries of a package that differs itself: another version brings other files.
+LIBRARIES_OF_PACKAGES = "shared libraries of these packages"
+_PACKAGES = ("packages", "distributions")
 _ORDER = {title: index for index, (_, title) in reversed(list(enumerate(_TABLES)))}
+_ORDER[LIBRARIES_OF_PACKAGES] = _ORDER["shared libraries"]
 _LONGEST_FIRST = sorted(_TABLES, key=lambda table: -len(table[0]))
 _SELF_EVIDENT = frozenset({"Python packages", "environment variables"})
 _FACT_WORDS = {"record": "files (RECORD)", "requires": "requirements", "direct_url": "origin"}
 _FRAMEWORK_ORDER = {name: index for index, name in enumerate(FRAMEWORKS)}
+# A cause names this many kinds of what it explains.
+_KINDS = 8
 # The fact that stands for a whole record.
 _LEADING = (("version",), ("value",), ("path",))
 _DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
@@ -94,6 +100,11 @@ class Group:
 
     title: str
     items: tuple[Item, ...]
+
+    @property
+    def follows(self) -> bool:
+        """Whether this is what a package brings with it: counted, and listed only where everything is."""
+        return self.title == LIBRARIES_OF_PACKAGES
 
     def counts(self) -> str:
         """``12 changed, 3 only in the target``."""
@@ -246,23 +257,51 @@ def evidence_rows(evidence: Iterable[Evidence]) -> list[tuple[str, dict[str, str
     return [(path_text(path), sides) for path, sides in rows.items()]
 
 
-def folded_names(finding: Finding) -> list[str]:
-    """What a cause explains, each thing once: names of distributions, variables, facts; cleaned."""
-    return list(dict.fromkeys(line(_item_name(path)[1], LABEL_LIMIT) for path in finding.folds))
+def folded(finding: Finding, most: int) -> list[str]:
+    """What a cause explains: the things by name where they are few, else how many changes of each kind."""
+    names = list(dict.fromkeys(_item_name(path) for path in finding.folds))
+    if len(names) <= most:
+        return [line(name, LABEL_LIMIT) for _, name in names]
+    kinds: dict[str, int] = {}
+    for path in finding.folds:
+        title, _ = _item_name(path)
+        kinds[title] = kinds.get(title, 0) + 1
+    ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    return [f"{line(title, LABEL_LIMIT)} {number:,}" for title, number in ranked[:_KINDS]]
 
 
 def remaining(target: Target) -> list[Group]:
     """The changes that no finding folds, grouped by what they are changes of."""
     folded = {path for finding in target.explanation.findings for path in finding.folds}
+    differ = {
+        change.path[2] for change in target.explanation.changes if change.path[:2] == _PACKAGES and change.path[2:]
+    }
     groups: dict[str, dict[str, list[Change]]] = {}
     for change in target.explanation.changes:
         if change.path not in folded:
             title, name = _item_name(change.path)
+            owners = _owners(change)
+            if owners and owners <= differ:
+                title, name = LIBRARIES_OF_PACKAGES, " ".join(sorted(owners))
             groups.setdefault(title, {}).setdefault(name, []).append(change)
     return [
         Group(title, tuple(sorted((_item(name, found) for name, found in things.items()), key=_importance)))
         for title, things in sorted(groups.items(), key=lambda group: (_ORDER.get(group[0], len(_ORDER)), group[0]))
     ]
+
+
+def _owners(change: Change) -> set[str]:
+    """The distributions whose shared libraries a change is about."""
+    path = change.path
+    if path[:1] != ("libraries",) or len(path) < 3:
+        return set()
+    if path[1] == "distributions":
+        return {path[2]}
+    values = [value for value in (change.before, change.after) if isinstance(value, dict)]
+    records = [record for value in values for record in (value, *value.values()) if isinstance(record, dict)]
+    names = [record.get("distribution", record.get("used_by")) for record in records]
+    found = {name for entry in names for name in (entry if isinstance(entry, dict) else [entry])}
+    return {name for name in found if isinstance(name, str)}
 
 
 def remaining_title(groups: Sequence[Group]) -> str:

@@ -234,6 +234,14 @@ def _findings(page: _Page, report: Report, target: Target) -> None:
         page.heading(f"{phrases.count(len(rest), 'more finding')} (--all tells them in full)")
         _one_line_each(page, rest, _IN_ONE_LINE)
     notes = [] if page.all else [finding for finding in new if finding.impact is Impact.NOTE]
+    causes = [finding for finding in notes if finding.folds]
+    if causes:
+        page.heading(f"Causes ({len(causes):,})")
+        for finding in causes:
+            code = line(finding.code, 12)
+            page.wrapped(prose(finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
+            _explains(page, finding, "      ")
+    notes = [finding for finding in notes if not finding.folds]
     if notes:
         page.heading(f"Notes ({len(notes):,})")
         _one_line_each(page, notes, _NOTES)
@@ -339,13 +347,12 @@ def _fixes(page: _Page, fixes: Sequence[Fix]) -> None:
             page.wrapped(prose(fix.text), [("  ", ""), (word, "dim"), ("  ", "")], indent=6)
 
 
-def _explains(page: _Page, finding: Finding) -> None:
+def _explains(page: _Page, finding: Finding, margin: str = "  ") -> None:
     if finding.folds:
-        names = phrases.folded_names(finding)
-        shown = names if page.all else names[:_EXPLAINED]
-        more = f", and {len(names) - len(shown):,} more" if len(names) > len(shown) else ""
+        named = phrases.folded(finding, len(finding.folds) if page.all else _EXPLAINED)
         number = phrases.count(len(finding.folds), "change")
-        page.wrapped(f"{number}: {', '.join(shown)}{more}", [("  ", ""), ("Explains", "dim"), (" ", "")], indent=6)
+        start = [(margin, ""), ("Explains", "dim"), (" ", "")]
+        page.wrapped(f"{number}: {', '.join(named)}", start, indent=len(margin) + 4)
 
 
 def _known(page: _Page, target: Target) -> None:
@@ -419,9 +426,9 @@ def _drift(page: _Page, report: Report, target: Target) -> None:
         if page.all:
             _facts(page, group)
         else:
-            limit = _PACKAGES if group.title == "Python packages" else _EXAMPLES
+            limit = 0 if group.follows else _PACKAGES if group.title == "Python packages" else _EXAMPLES
             _examples(page, group.items[:limit])
-            if len(group.items) > limit:
+            if limit and len(group.items) > limit:
                 page.add(f"    ... and {len(group.items) - limit:,} more")
             hidden = hidden or len(group.items) > limit
     if hidden:

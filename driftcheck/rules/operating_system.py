@@ -499,7 +499,24 @@ class SYS004(Drift):
             return change.path[1:3] in {("platform", "libc_version"), ("tags", "platforms")}
         if change.section == "programs":
             return change.path[-1] in {"package", "package_version", "version", "real"}
+        if change.section == "libraries":
+            return _is_of_the_system(change)
         return change.section == "system"
+
+
+def _is_of_the_system(change: Change) -> bool:
+    """Whether a fact about shared libraries is about those that no distribution brought."""
+    kind, *rest = change.path[1:]
+    if kind in {"interpreter", "search"} or (kind == "distributions" and rest[:1] in (["python"], [""])):
+        return True
+    if kind == "distributions":
+        return rest[1:2] == ["needs"] and "answers" in rest[3:]
+    if kind != "libraries":
+        return False
+    if len(rest) > 1:
+        return rest[1].startswith("/")
+    answers = [value for value in (change.before, change.after) if isinstance(value, dict)]
+    return all(path.startswith("/") for answer in answers for path in answer)
 
 
 def _release(os_release: Mapping[str, Any]) -> str:
