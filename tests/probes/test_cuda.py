@@ -198,6 +198,23 @@ def test_one_file_by_several_names_and_ways(image: Image, library: Library) -> N
     assert (record["version"], record["via"]) == ("12.4.127", {"LD_LIBRARY_PATH": True, "toolkit": True})
 
 
+def test_conda(tmp_path: Path, library: Library) -> None:
+    image = Image(tmp_path)
+    image.file("/opt/conda/bin/python3.11", library("python"), 0o755)
+    image.file("/opt/conda/bin/nvcc", "x", 0o755)
+    image.file("/opt/conda/conda-meta/history")
+    image.file("/opt/conda/lib/libcudart.so.12.4.127", library("libcudart.so.12"))
+    image.link("/opt/conda/lib/libcudart.so.12", "libcudart.so.12.4.127")
+    image.folder("/opt/conda/lib/python3.11/site-packages")
+    place = common.Place(
+        root=str(tmp_path), environ={}, search_path=["/opt/conda/lib/python3.11/site-packages"], live=False
+    )
+    facts = common.section(cuda, place)["facts"]
+    record = facts["libraries"]["cudart"]["/opt/conda/lib/libcudart.so.12"]
+    assert (record["version"], record["via"]) == ("12.4.127", {"conda": True})
+    assert facts["toolkits"]["/opt/conda"]["programs"] == {"nvcc": True}
+
+
 def test_two_cudnn_in_reach(image: Image, library: Library) -> None:
     image.wheel("nvidia-cudnn-cu12", "9.1.0.70", {"nvidia/cudnn/lib/libcudnn.so.9": library("libcudnn.so.9")})
     image.file("/usr/lib/x86_64-linux-gnu/libcudnn.so.8.9.7", library("libcudnn.so.8"))

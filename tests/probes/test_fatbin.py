@@ -198,6 +198,37 @@ def test_the_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert device.problems == ["no section headers, and more than was looked through"]
 
 
+def test_a_library_of_a_gigabyte_is_not_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = library(tmp_path / "x.so", b"", length=1 << 30)
+    size = (1 << 20) - 16
+    with file.open("r+b") as handle:
+        content = handle.read()
+        for number in range(1024):
+            handle.seek(120 + (number << 20))
+            handle.write(container(entry(2, 90, size=0), entry(2, 100, size=size - 128)[:64], body=size))
+        # The section headers, which stood where the code is now.
+        handle.seek(120 + (1 << 30))
+        handle.write(content[120:])
+        handle.seek(40)
+        handle.write(struct.pack("<Q", struct.unpack_from("<Q", content, 40)[0] + (1 << 30)))
+        headers = struct.unpack_from("<Q", content, 40)[0] + (1 << 30)
+        handle.seek(headers + 128 + 24)
+        handle.write(struct.pack("<Q", struct.unpack_from("<Q", content, headers - (1 << 30) + 152)[0] + (1 << 30)))
+    reads: list[int] = []
+    pread = os.pread
+
+    def counted(handle: int, length: int, offset: int) -> bytes:
+        data = pread(handle, length, offset)
+        reads.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    device = read(file)
+    assert device.sets() == {"sm_90 sm_100": 1024}
+    assert device.problems == []
+    assert sum(reads) < 1 << 20
+
+
 def test_what_carries_no_device_code(tmp_path: Path) -> None:
     assert fatbin.read(str(library(tmp_path / "x.so", b"data", section=".rodata"))) is None
     assert fatbin.read(str(library(tmp_path / "x.so", b"data" * 100, section=None))) is None
