@@ -60,12 +60,12 @@ def measure(found: Reference, options: Options) -> Snapshot:
         # The usual case, without a look at its files, which takes a container of its own.
         with contextlib.suppress(inside.NoSuchProgramError):
             asked = Interpreter("python3", "python3 on PATH")
-            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service))
+            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service), maker)
     if foreign is None:
         with maker.container(["driftcheck"]) as idle, engine.errors(found.text):
             named = inside.interpreter(engine, idle, config, options.python)
         if named is not None:
-            return _as_plainly_run(collect(ImageChannel(maker), named, request, service))
+            return _as_plainly_run(collect(ImageChannel(maker), named, request, service), maker)
     why = foreign or "image without an interpreter"
     progress.step(f"Reading the files of {found.text} ({why})")
     request = dataclasses.replace(request, header={"image": header["image"]})
@@ -131,12 +131,36 @@ def _machine(name: str) -> str:
     return _NAMES.get(name, name)
 
 
-def _as_plainly_run(snapshot: Snapshot) -> Snapshot:
-    """Without the facts that are ours and not of a plain run: what we took away before we started it."""
+# Capabilities that Docker gives to root in a plain run (moby, oci/caps/defaults.go).
+_GIVEN = frozenset(
+    """
+    audit_write chown dac_override fowner fsetid kill mknod net_bind_service net_raw setfcap setgid setpcap setuid
+    sys_chroot
+    """.split()  # noqa: SIM905 - a table
+)
+
+
+def _as_plainly_run(snapshot: Snapshot, maker: Maker) -> Snapshot:
+    """With the rights of a plain run in place of those that we left it: our way of measuring is no fact of it.
+
+    What Podman gives is a matter of its version and configuration, so that stays unknown.
+    """
     section = snapshot.sections.get("limits")
     if section is None or not section.measured:
         return snapshot
-    facts = {**section.facts, "capabilities": None, "no_new_privileges": None}
+    with maker.engine.errors(maker.subject):
+        parts = value(maker.engine.api.version(), "Components")
+    podman = any("Podman" in text(part, "Name") for part in (parts if isinstance(parts, list) else []))
+    rights: frozenset[str] = frozenset()
+    if value(value(section.facts, "user"), "uid") == 0:
+        added = {name.lower().removeprefix("cap_") for name in maker.arguments.host.get("cap_add", ())}
+        rights = _GIVEN | added
+    options = [str(option) for option in maker.arguments.host.get("security_opt", ())]
+    facts = {
+        **section.facts,
+        "capabilities": None if podman or "all" in rights else dict.fromkeys(sorted(rights), True),
+        "no_new_privileges": any(option.startswith("no-new-privileges") for option in options),
+    }
     limits = dataclasses.replace(section, facts=facts, digest=digest_of(facts))
     return dataclasses.replace(snapshot, sections={**snapshot.sections, "limits": limits})
 

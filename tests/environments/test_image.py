@@ -78,8 +78,8 @@ def test_an_image_is_measured_as_its_service_would_run(engine: Dockerd, service_
     assert limits["user"]["uid"] == 1234
     assert limits["shm"]["size_bytes"] == 64 << 20
     # What we took away is no fact of the image.
-    assert limits["capabilities"] is None
-    assert limits["no_new_privileges"] is None
+    assert limits["capabilities"] == {}
+    assert limits["no_new_privileges"] is False
 
 
 def test_the_image_and_its_container_are_one_environment(engine: Dockerd, service_image: str) -> None:
@@ -91,6 +91,16 @@ def test_the_image_and_its_container_are_one_environment(engine: Dockerd, servic
     assert {"python", "packages", "system"} <= set(image_sections)
     for name in image_sections:
         assert still.sections[name].digest == moving.sections[name].digest, name
+
+
+@pytest.mark.parametrize("options", [{}, {"user": "1234"}])
+def test_its_rights_are_those_of_a_plain_run(engine: Dockerd, bookworm: str, options: dict[str, str]) -> None:
+    """Our own container has next to none; what a container without options has is the oracle."""
+    still = snapshot(engine, bookworm, *(f"--run-arg=--{name}={word}" for name, word in options.items()))
+    with engine.running(bookworm, ["sleep", "1000"], **options) as name:
+        moving = parse(driftcheck("snapshot", f"container:{name}", environ=engine.environ).out.encode(), name)
+    for fact in ("capabilities", "no_new_privileges", "seccomp", "user", "home", "shm", "rlimits"):
+        assert facts(still, "limits")[fact] == facts(moving, "limits")[fact], fact
 
 
 def test_run_arguments_change_what_is_measured(engine: Dockerd, service_image: str) -> None:

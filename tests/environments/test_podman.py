@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import engine as engines
@@ -117,8 +118,16 @@ def test_a_container_and_its_image_are_one_environment(podman: Podman) -> None:
     assert facts is not None
     assert facts["variables"]["OMP_NUM_THREADS"] == {"value": "3"}
     still = snapshot(podman, f"image:{IMAGE}")
+    assert limits(still)["no_new_privileges"] == limits(taken)["no_new_privileges"]
+    assert limits(still)["capabilities"] is None  # Podman's configuration decides, and we do not see it
     for name in ("packages", "system", "programs", "libraries"):
         assert still.sections[name].digest == taken.sections[name].digest, name
+
+
+def limits(taken: Snapshot) -> dict[str, Any]:
+    facts = taken.facts("limits")
+    assert facts is not None
+    return facts
 
 
 def test_what_is_not_there(podman: Podman) -> None:
