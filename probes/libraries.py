@@ -408,8 +408,7 @@ class _Measurement:
         self.walks[file.key] = walk
         for mapped in walk.mapped:
             if _wants_executable_stack(mapped.elf):
-                # The name as the loader prints it.
-                self.record(file)["maps_executable_stack"] = mapped.answer.name
+                self.record(file)["maps_executable_stack"] = _as_printed(mapped, walk)
                 break
         linked = self.linked.setdefault(file.owner or "", {})
         for mapped in walk.mapped[1:]:
@@ -786,6 +785,15 @@ def _wants_executable_stack(file: "elf.Elf") -> "bool":
     if file.executable_stack is None:
         return file.machine in (3, 62)
     return file.executable_stack
+
+
+def _as_printed(mapped: "Mapped", walk: "Walk") -> "str":
+    """How glibc names a file that it maps and then refuses: what was opened by its path, the rest as needed."""
+    if mapped is not walk.mapped[0] and mapped.by is not None:
+        for need, answer in mapped.by.edges:
+            if answer is mapped.answer:
+                return need
+    return mapped.answer.name
 
 
 def _lacking_versions(walk: "Walk") -> "Iterator[Tuple[Mapped, Mapped, str, str]]":

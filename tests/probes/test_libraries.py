@@ -392,11 +392,12 @@ def test_remarkable_files(site: Site) -> None:
 
 @live
 def test_a_module_that_maps_a_library_with_an_executable_stack(site: Site) -> None:
-    site.module("m", needed=("libstack.so.1",), runpath="$ORIGIN/sub/../lib")
-    site.write("sub/keep", b"")
+    site.module("m", needed=("libstack.so.1",), runpath="$ORIGIN/lib")
     site.library("lib/libstack.so.1", executable_stack=True)
-    record = site.measure()["files"]["m" + SUFFIX]
-    assert record["maps_executable_stack"] == f"{site.path}/sub/../lib/libstack.so.1"
+    site.module("itself", executable_stack=True)
+    files = site.measure()["files"]
+    assert files["m" + SUFFIX]["maps_executable_stack"] == "libstack.so.1"
+    assert files["itself" + SUFFIX]["maps_executable_stack"] == f"{site.path}/itself{SUFFIX}"
 
 
 @live

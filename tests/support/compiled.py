@@ -53,11 +53,24 @@ class Builder:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def module(self, path: str, *, calls: Sequence[str] = (), weak: Sequence[str] = (), **options: Any) -> Path:
-        """An extension module ``a/_x`` that calls functions; it is written as ``a/_x.abi3.so``."""
+    def module(
+        self,
+        path: str,
+        *,
+        calls: Sequence[str] = (),
+        weak: Sequence[str] = (),
+        keeps: Sequence[str] = (),
+        **options: Any,
+    ) -> Path:
+        """An extension module ``a/_x``, written as ``a/_x.abi3.so``.
+
+        ``calls`` functions that it calls, ``weak`` those that it calls where they are, ``keeps`` those whose address
+        it keeps: the loader has to find them, and nothing runs them.
+        """
         name = path.rsplit("/", 1)[-1]
         declarations = "".join(f"extern void {call}(void);\n" for call in calls)
         declarations += "".join(f"extern void {call}(void) __attribute__((weak));\n" for call in weak)
+        declarations += "".join(f"extern void {name}(void);\nvoid *kept_{name} = {name};\n" for name in keeps)
         body = "".join(f"{call}();\n" for call in calls)
         body += "".join(f"if ({call}) {call}();\n" for call in weak)
         full = path.replace("/", ".")
