@@ -98,6 +98,7 @@ class Finding:
             self.also_in_baseline,
             self.impact.rank,
             self.confidence.rank,
+            self.predicted_error is None,  # what one would see first comes before what that hides
             -len(self.folds),
             self.code,
             self.subject.name,

@@ -255,7 +255,7 @@ def _findings(page: _Page, target: Target) -> None:
             heading = f"### {phrases.count(len(rest), 'finding')} in short: {word}"
             page.add("\n".join([heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]))
             page.leave_out(len(rest), f"full accounts of findings ({word})")
-    causes = [finding for finding in of_impact[Impact.NOTE] if finding.folds][: room.notes]
+    causes = [finding for finding in of_impact[Impact.NOTE] if len(finding.folds) > 1][: room.notes]
     if causes:
         explained = [f"{_one_line(page, finding)}: explains {_explained(finding)}" for finding in causes]
         page.add("\n".join(["### Causes", "", *explained]))

@@ -192,9 +192,12 @@ def gaps_of(report: Report, target: Target) -> list[str]:
 
 
 def not_compared(report: Report, target: Target) -> list[Unmeasured]:
-    """What could not be compared, or for one environment alone what could not be measured, and why."""
+    """What could not be compared, or for one environment alone what could not be measured, and why.
+
+    What one of the two does not have at all (``absent``) is no gap in the measurement.
+    """
     if report.baseline is not None:
-        return list(target.explanation.unmeasured)
+        return [entry for entry in target.explanation.unmeasured if entry.status != "absent"]
     return [Unmeasured(name, "target", "", reason) for name, reason in sorted(target.environment.incomplete.items())]
 
 
@@ -213,6 +216,8 @@ def value_text(value: Any, path: Sequence[str] = ()) -> str:
     """A fact as a person would write it; not cleaned."""
     if value is None:
         return "(none)"
+    if value == {} and tuple(path[:2]) == ("variables", "variables"):
+        return "yes"  # a variable of which only the name is recorded
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and path and path[-1].endswith("_bytes"):
@@ -375,6 +380,7 @@ def _importance(item: Item) -> tuple[Any, ...]:
     versions = item.kind == "changed" and any(change.path[-1] == "version" for change in item.changes)
     return (
         _FRAMEWORK_ORDER.get(item.name, len(_FRAMEWORK_ORDER)),
+        item.detail == "yes",
         not versions,
         item.kind == "changed",
         item.name,

@@ -234,14 +234,14 @@ def _findings(page: _Page, report: Report, target: Target) -> None:
         page.heading(f"{phrases.count(len(rest), 'more finding')} (--all tells them in full)")
         _one_line_each(page, rest, _IN_ONE_LINE)
     notes = [] if page.all else [finding for finding in new if finding.impact is Impact.NOTE]
-    causes = [finding for finding in notes if finding.folds]
+    causes = [finding for finding in notes if len(finding.folds) > 1]
     if causes:
         page.heading(f"Causes ({len(causes):,})")
         for finding in causes:
             code = line(finding.code, 12)
             page.wrapped(prose(finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
             _explains(page, finding, "      ")
-    notes = [finding for finding in notes if not finding.folds]
+    notes = [finding for finding in notes if finding not in causes]
     if notes:
         page.heading(f"Notes ({len(notes):,})")
         _one_line_each(page, notes, _NOTES)
