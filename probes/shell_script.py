@@ -5,6 +5,7 @@ whether it stands at the top (it will run) or inside something (it may). What ca
 (the output of a command) becomes ``UNKNOWN`` inside a word. Source: POSIX.1-2024, Shell Command Language.
 """
 
+import functools
 import re
 
 TYPE_CHECKING = False
@@ -15,6 +16,10 @@ UNKNOWN = "\0"
 
 # A script for a service is a page long. What is longer is cut.
 COMMANDS_LIMIT = 2000
+
+# A command line longer than this is longer than the kernel takes (ARG_MAX); what grows beyond is not known.
+TEXT_LIMIT = 1 << 17
+WORDS_LIMIT = 4000
 
 _OPERATORS = (";;&", "<<-", "<<<", "&>>", "&&", "||", ";;", ";&", "|&", ">>", ">&", "<&", "&>", ">|", "<>", "<<",
               ";", "&", "|", "(", ")", "<", ">")  # fmt: skip
@@ -49,6 +54,7 @@ class Command:
         self.spans = False
 
 
+@functools.lru_cache(maxsize=8)  # a script may start itself
 def commands(text: "str") -> "List[Command]":
     """The simple commands of a script in their order; those of functions and branches have a depth."""
     found = []  # type: List[Command]
@@ -197,12 +203,19 @@ def _skip(text: "str", position: "int") -> "int":
         opening = text[position + 1]
         closing = ")" if opening == "(" else "}"
         position += 2
-        while position < size and text[position] != closing:
-            if text[position] == opening and opening == "(":
-                position = _skip(text, position - 1) if text[position - 1] == "$" else _skip("$" + text, position) - 1
+        depth = 1
+        while position < size:
+            if text[position] == closing:
+                depth -= 1
+                position += 1
+                if depth == 0:
+                    return position
+            elif text[position] == "(" and opening == "(":
+                depth += 1
+                position += 1
             else:
                 position = _skip(text, position)
-        return min(size, position + 1)
+        return size
     return position + 1
 
 
@@ -221,11 +234,20 @@ class Scope:
 
     def words(self, raw: "List[str]") -> "List[str]":
         """What the words of a command become; ``UNKNOWN`` stands for what cannot be known."""
-        return [word for written in raw for word in self._expand(written)]
+        words = []  # type: List[str]
+        size = 0
+        for written in raw:
+            more = self._expand(written)
+            words.extend(more)
+            size += sum(map(len, more))
+            if len(words) > WORDS_LIMIT or size > TEXT_LIMIT:
+                return words[:1] + [UNKNOWN] if len(words[0]) <= TEXT_LIMIT else [UNKNOWN]
+        return words
 
     def text(self, raw: "str") -> "str":
         """The value of an assignment, which is not split."""
-        return " ".join(self._expand('"%s"' % raw if not re.search(r"['\"\\]", raw) else raw))
+        value = " ".join(self._expand('"%s"' % raw if not re.search(r"['\"\\]", raw) else raw))
+        return value if len(value) <= TEXT_LIMIT else UNKNOWN
 
     def _expand(self, raw: "str") -> "List[str]":
         fields = [""]

@@ -25,7 +25,10 @@ _SHELLS = frozenset(["sh", "bash", "dash", "ash", "rbash", "ksh", "mksh", "zsh",
 
 # How many programs may stand between the first word and the interpreter.
 STEPS_LIMIT = 24
-SCRIPT_LIMIT = 1 << 18
+
+# And how many are looked at in all, for a script may start itself, several times.
+TRIALS_LIMIT = 60
+SCRIPT_LIMIT = 1 << 16
 
 # Programs that run another one: {name: (options that take a word, words before the program)}.
 _WRAPPERS = {
@@ -292,10 +295,13 @@ def _speaks_utf8(place: "Place", environ: "Dict[str, Optional[str]]") -> "bool":
 class _Follower:
     """Follows one start command; the first step that cannot be made ends it."""
 
-    def __init__(self, place: "Place", result: "StartCommand") -> "None":
+    def __init__(
+        self, place: "Place", result: "StartCommand", steps: "int" = 0, trials: "Optional[List[str]]" = None
+    ) -> "None":
         self._place = place
         self._result = result
-        self._steps = 0
+        self._steps = steps
+        self._trials = [] if trials is None else trials  # type: List[str]
 
     def follow(
         self, argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str", speaker: "_Speaker"
@@ -304,8 +310,9 @@ class _Follower:
         result, place = self._result, self._place
         self._steps += 1
         name = argv[0] if argv else ""
-        if self._steps > STEPS_LIMIT:
-            result.reason = "more than %d programs run one another" % STEPS_LIMIT
+        self._trials.append(name)
+        if self._steps > STEPS_LIMIT or len(self._trials) > TRIALS_LIMIT:
+            result.reason = "more than %d programs run one another" % min(self._steps, STEPS_LIMIT)
             return
         if shell_script.UNKNOWN in name:
             result.reason = "%s starts something that only a run can tell" % _last(result.chain)
@@ -497,7 +504,11 @@ class _Follower:
             # The shell reads it, and each word at the end of a line has a carriage return.
             run.sure = False
             text = text.replace("\r\n", "\n")
-        run.read(text)
+        try:
+            run.read(text)
+        except RecursionError:
+            self._result.reason = "%s is nested too deeply to be read" % name
+            return
         best = None  # type: Optional[Tuple[int, StartCommand]]
         if run.problem is not None:
             self._stop(run.problem, "%s ends before it starts anything" % name)
@@ -505,8 +516,7 @@ class _Follower:
         for launch in run.launches:
             trial = StartCommand()
             trial.chain = list(self._result.chain)
-            follower = _Follower(self._place, trial)
-            follower._steps = self._steps
+            follower = _Follower(self._place, trial, self._steps, self._trials)
             speaker = _Shell(kind, name, launch.line, launch.replaces, launch.directory, launch.sure)
             follower.follow(launch.words, launch.environ, launch.directory, speaker)
             ends = (launch.replaces or launch.last) and launch.certain and not launch.tolerated

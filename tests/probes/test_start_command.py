@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from driftcheck.probes import common, executables, shell_script, start_command
 from driftcheck.probes.start_command import StartCommand
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 X86, ARM = 62, 183
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -216,6 +220,12 @@ def test_no_interpreter(root: Root, entry: list[str], reason: str) -> None:
     assert result.reason == reason or entry[-1] == "$(choose)"
 
 
+PIECES = [
+    "exec ", '"$@"', "$(", "`", "${X:-", "}", '"', "'", "\\\n", "if ", "; then ", "fi\n", "case x in ", ") ", "esac\n",
+    "<<E\n", "E\n", "{ ", "( ", "&& ", "|| ", "python3 ", "app.py", "\0", "\r\n", ". /t/x\n", "cd /tmp\n", "set -- ",
+    '"$0"', "export A=", "~", "$", "\\", "sh -c ", "env -S ", "conda run -n ", "uv run ", "shift\n", "/t/x ", "\n",
+]  # fmt: skip
+
 # What cannot start: the first line that was printed, by the script's content
 
 BROKEN = [
@@ -336,6 +346,30 @@ def test_hostile_scripts_come_to_an_end(root: Root, script: str) -> None:
     root.add("/t/x", script)
     result = root.resolve("/t/x")
     assert result.interpreter is None
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["$((" * 20_000, '"' * 100_000, "${" * 50_000, "\\\n" * 100_000, "x " * 100_000, "/t/x\n" * 3000,
+     '/t/x "$@" "$@"\n' * 50, "A=xx\n" + 'A="$A$A$A$A$A$A$A$A"\n' * 40 + "exec $A",
+     'set -- "$@" "$@"\n' * 40 + 'exec "$@"'],
+    ids=range(9),
+)  # fmt: skip
+def test_a_script_made_to_take_long_does_not(root: Root, script: str) -> None:
+    root.add("/t/x", f"#!/bin/sh\n{script}\n")
+    started = time.monotonic()
+    root.resolve("/t/x", "y")
+    assert time.monotonic() - started < 5
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40))
+@settings(max_examples=150, deadline=None)
+def test_no_script_makes_it_fail(pieces: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Root(Path(folder))
+        root.add("/t/x", "#!/bin/sh\n" + "".join(pieces))
+        for result in (root.resolve("/t/x", "a", "b c"), root.resolve("sh", "-c", "".join(pieces))):
+            assert result.reason
 
 
 # The kernel's part, and the shell's
