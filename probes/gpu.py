@@ -105,12 +105,14 @@ def _library(place: "Place", path: "Optional[str]", unknown: "Tuple[str, ...]") 
 
 
 def _ask(place: "Place", facts: "Dict[str, Any]") -> "None":
-    """Steps 4 to 7; what they find is put into ``facts``."""
+    """Steps 4 to 7; what they find is put into ``facts``. A driver that hangs once is not asked again."""
+    hangs = False
     library = facts["nvml"]
     if library is not None:
         path = place.real(library["path"])
         answer = nvml.in_child(lambda: nvml.ask_nvml(path), nvml.TIME_LIMIT)
         library["status"], code = answer.status, answer.value.get("code")
+        hangs = answer.status == "timed out"
         if answer.status != "ok":
             place.problem(library["path"], "NVML: %s" % (answer.reason or answer.status))
         else:
@@ -123,13 +125,13 @@ def _ask(place: "Place", facts: "Dict[str, Any]") -> "None":
                 facts["devices"] = {index: device_record(one) for index, one in answer.value["devices"].items()}
                 if answer.value.get("count", 0) > len(facts["devices"]):
                     place.problem("NVML", "%d devices, not all of which answer" % answer.value["count"])
-    if facts["asked"] is None:
+    if facts["asked"] is None and not hangs:
         ask_program(place, facts)
     if facts["asked"] is None:
         facts["devices"] = devices_of_proc(place)
         facts["asked"] = "proc" if facts["devices"] else None
     library = facts["libcuda"]
-    if library is not None:
+    if library is not None and not hangs:
         path = place.real(library["path"])
         answer = nvml.in_child(lambda: nvml.ask_cuda(path), nvml.TIME_LIMIT)
         library["init"], library["cuda"] = answer.value.get("init"), cuda_level(answer.value.get("cuda"))

@@ -51,8 +51,16 @@ class Answer:
 
 def in_child(ask: "Callable[[], Dict[str, Any]]", seconds: "float" = TIME_LIMIT) -> "Answer":
     """Call a function in a child process and return what it returned. The child is killed when its time is over."""
-    reader, writer = os.pipe()
-    child = _fork()
+    try:
+        reader, writer = os.pipe()
+    except OSError as error:
+        return Answer("failed", {}, error.strerror)
+    try:
+        child = _fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        return Answer("failed", {}, "no child process: %s" % error.strerror)
     if child == 0:
         _be_the_child(ask, reader, writer)
     os.close(writer)

@@ -328,10 +328,14 @@ def test_nvml_hangs(machine: Machine, build: Build, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nvml, "TIME_LIMIT", 0.3)
     machine.driver()
     machine.library("libnvidia-ml.so.535.104.05", build(STUB, "-DHANG"))
+    # Nothing of the same driver is asked again.
+    machine.file("/usr/bin/nvidia-smi", SMI, 0o755)
+    machine.library("libcuda.so.535.104.05", build(CUDA, "-DLEVEL=12020", "-DINIT=0"))
     started = time.monotonic()
     section = machine.section()
     assert time.monotonic() - started < 5
-    assert section["facts"]["nvidia"]["nvml"]["status"] == "timed out"
+    facts = section["facts"]["nvidia"]
+    assert (facts["nvml"]["status"], facts["asked"], facts["libcuda"]["init"]) == ("timed out", None, None)
     assert section["problems"] == [
         {"where": "/usr/lib64/libnvidia-ml.so.1", "reason": "NVML: no answer within 0.3 seconds"}
     ]
@@ -403,6 +407,15 @@ def test_wsl_has_a_device_file_and_no_module(machine: Machine, build: Build) -> 
     machine.library("libnvidia-ml.so.1.1", build(STUB), "/usr/lib/wsl/lib")
     facts = machine.nvidia()
     assert (facts["kernel_module"], facts["asked"], facts["driver"]) == (None, "nvml", "535.104.05")
+
+
+def test_no_child_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    answer = nvml.in_child(dict, 5)
+    assert (answer.status, answer.reason) == ("failed", "no child process: Resource temporarily unavailable")
 
 
 def test_a_child_that_answers_too_much_or_nothing() -> None:
