@@ -205,8 +205,8 @@ class LIB011(Contradiction):
                 + (
                     "Its import raises."
                     if kind
-                    else "Its import prints `_ARRAY_API not found` and goes on half-initialised, with exit code 0: "
-                    "what hands arrays over fails later, or crashes."
+                    else "Its import prints `_ARRAY_API not found` and goes on half-initialised, mostly with exit "
+                    "code 0: what hands arrays over fails later, or crashes."
                 )
                 + (f" {len(ones)} files of this distribution were built so." if len(ones) > 1 else ""),
                 predicted_error=_TEXTS[kind] if kind != "ValueError" or bits == 64 else None,
