@@ -20,9 +20,21 @@ _HELP = """Explain why inference works in one environment and breaks in another.
 \b
   driftcheck snapshot -o laptop.json        fingerprint this environment
   driftcheck diff laptop.json host          what differs here, what it breaks, what to type
+  driftcheck diff laptop.json image:svc:1.4 the same for an image that has never run
   driftcheck check host                     what contradicts itself here, without a baseline
 
-A REFERENCE names an environment: host (the default), python:PATH, a snapshot file, or - for standard input.
+A REFERENCE names an environment:
+
+\b
+  host                   the interpreter that your project runs here (the default)
+  FILE, -                a snapshot that was taken before; - is standard input
+  python:PATH            an interpreter, or the directory of a virtual environment
+  container:NAME         a running or stopped container of the local engine
+  image:REF              an image of the local engine; it need never have run
+  archive:FILE           a `docker save` or OCI archive, without any engine
+  rootfs:DIR             an unpacked root directory
+  ssh:DEST               a machine that your ssh reaches
+  via:"COMMAND PREFIX"   whatever hands standard input on: kubectl exec -i pod --
 
 \b
 Exit codes: 0 nothing found at or above --fail-on; 1 something was found; 2 wrong command or input;

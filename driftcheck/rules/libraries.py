@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
@@ -31,7 +32,8 @@ class LIB001(Contradiction):
     Decided: the search of the loader is done again. A module: breaks, certain. A plugin that is opened by name:
     slows, and a part of the standard library that user interfaces need: a note. Likely, not certain, where a
     required distribution is presumed to have loaded something, or where an unrelated one holds a file of this
-    name; possible where a related one does, whose start may load it by hand.
+    name; possible where a related one does, whose start may load it by hand. Libraries that the same files
+    lack are one finding, which begins with the one that is seen first.
 
     Fix: install the package that holds the library; the baseline's own package database is asked for its name,
     then a table. A library that a wheel bundled comes back with the wheel.
@@ -51,31 +53,39 @@ class LIB001(Contradiction):
         for one in so.failing(target, "missing"):
             if one.entry["error"].startswith("cannot open") and not is_plugin_of_accelerator(target, one):
                 groups.setdefault(one.name, []).append(one)
+        together: dict[tuple[object, ...], list[Finding]] = {}
         for soname, ones in sorted(groups.items()):
-            first, error = so.predicted(ones, "library")
-            shown = first or ones[0]
-            confidence = so.confidence_of(target, shown)
-            reason = shown.entry["error"].removeprefix("cannot open shared object file: ")
-            missing = shown.entry["error"] == so.NOT_FOUND
-            title = (
-                f"{soname} is missing, which {so.owners_text(target, ones)} "
-                f"{'need' if len({one.owner for one in ones}) > 1 else 'needs'}"
-                if missing
-                else f"{soname} cannot be opened: {reason}"
-            )
-            fix = so.library_fix(target, baseline, soname, [one.owner for one in ones])
-            if not missing:
-                fix = [Fix("advice", f"Let the user of the service read {shown.entry.get('file', soname)}.")]
-            yield self.finding(
-                so.worst(ones),
-                confidence,
-                title,
-                Subject("library", soname),
-                f"{so.chain_text(shown.entry['chain'], soname)}. " + self._consequence(ones, shown, error),
-                predicted_error=error,
-                evidence=so.evidence_of(target, sorted(ones, key=lambda one: one is not shown)),
-                fix=[*fix, *_headless(target, soname, ones)],
-            )
+            found = self._missing(target, baseline, soname, ones)
+            files = frozenset(one.key for one in ones)
+            together.setdefault((files, found.impact, found.confidence), []).append(found)
+        for alike in together.values():
+            yield _as_one(sorted(alike, key=lambda found: found.predicted_error is None))
+
+    def _missing(self, target: Snapshot, baseline: Snapshot | None, soname: str, ones: Sequence[Failing]) -> Finding:
+        first, error = so.predicted(ones, "library")
+        shown = first or ones[0]
+        confidence = so.confidence_of(target, shown)
+        reason = shown.entry["error"].removeprefix("cannot open shared object file: ")
+        missing = shown.entry["error"] == so.NOT_FOUND
+        title = (
+            f"{soname} is missing, which {so.owners_text(target, ones)} "
+            f"{'need' if len({one.owner for one in ones}) > 1 else 'needs'}"
+            if missing
+            else f"{soname} cannot be opened: {reason}"
+        )
+        fix = so.library_fix(target, baseline, soname, [one.owner for one in ones])
+        if not missing:
+            fix = [Fix("advice", f"Let the user of the service read {shown.entry.get('file', soname)}.")]
+        return self.finding(
+            so.worst(ones),
+            confidence,
+            title,
+            Subject("library", soname),
+            f"{so.chain_text(shown.entry['chain'], soname)}. " + self._consequence(ones, shown, error),
+            predicted_error=error,
+            evidence=so.evidence_of(target, sorted(ones, key=lambda one: one is not shown)),
+            fix=[*fix, *_headless(target, soname, ones)],
+        )
 
     @staticmethod
     def _consequence(ones: Sequence[Failing], shown: Failing, error: str | None) -> str:
@@ -108,6 +118,37 @@ class LIB001(Contradiction):
             )
 
 
+def _as_one(findings: Sequence[Finding]) -> Finding:
+    """The libraries that the same files lack are one thing to mend: the first that one would see, then the others."""
+    first, *others = findings
+    if not others:
+        return first
+    names = [found.subject.name for found in findings]
+    more = f"{len(others)} more {'library' if len(others) == 1 else 'libraries'}"
+    return replace(
+        first,
+        title=first.title.replace(" is missing, which", f" and {more} are missing, which", 1),
+        subject=Subject("library", ", ".join(sorted(names))),
+        explanation=f"{first.explanation} Once that is mended, {_listed(names[1:])} "
+        f"{'is' if len(others) == 1 else 'are'} missing too.",
+        evidence=[entry for found in findings for entry in found.evidence if "missing" in entry.path],
+        fix=_joined(fix for found in findings for fix in found.fix),
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def _joined(fixes: Iterable[Fix]) -> list[Fix]:
+    """One line of a package manager for all of its packages."""
+    lines: dict[tuple[str, str], dict[str, None]] = {}
+    for fix in fixes:
+        command, _, package = fix.text.rpartition(" ") if fix.kind == "apt" else (fix.text, "", "")
+        lines.setdefault((fix.kind, command), {})[package] = None
+    return [Fix(kind, " ".join([command, *filter(None, packages)])) for (kind, command), packages in lines.items()]
+
+
 _OF_DESKTOPS = ("libGL", "libglib", "libgthread", "libSM", "libICE", "libX", "libxcb", "libEGL")
 
 
@@ -117,7 +158,7 @@ def _headless(target: Snapshot, soname: str, ones: Sequence[Failing]) -> list[Fi
         record = distributions_of(target).get(one.owner)
         if record and one.owner in {"opencv-python", "opencv-contrib-python"} and soname.startswith(_OF_DESKTOPS):
             without = pinned(record).replace(record["name"], f"{record['name']}-headless")
-            return [*pip_fix(target, f"uninstall -y {record['name']}", f"install {without}")]
+            return [Fix("advice", f"Or take {without} in the place of {record['name']}: it opens no windows.")]
     return []
 
 
