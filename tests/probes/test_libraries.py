@@ -599,11 +599,12 @@ def test_an_interpreter_that_is_too_new_for_the_system(tmp_path: Path) -> None:
 def test_musl_says_it_in_other_words_and_binds_by_name_alone(tmp_path: Path) -> None:
     root = Root(tmp_path, MUSL)
     names = {}
-    for stem, parts in {
+    modules: dict[str, dict[str, Any]] = {
         "lib": {"needed": ("libstdc++.so.6",)},
         "sym": {"needed": ("libc.so.6",), "needs": (("__memcpy_chk", "GLIBC_2.3.4", "libc.so.6", False),)},
         "good": {"needed": ("libc.so.6",), "needs": (("malloc", "GLIBC_2.2.5", "libc.so.6", False),)},
-    }.items():
+    }
+    for stem, parts in modules.items():
         names[stem] = f"{root.entry}/{stem}.abi3.so"
         root.file(names[stem], defines=(("PyInit_" + stem, ""),), **parts)
     facts = root.measure()

@@ -113,8 +113,8 @@ def assemble(
 
     for text in (*needed, *defined_versions, *wanted, *(v for group in wanted.values() for v in group)):
         strings(text)
-    for text in (soname, rpath, runpath):
-        strings(text or "")
+    for given in (soname, rpath, runpath):
+        strings(given or "")
     base_name = strings(soname or "base")
 
     verneed = b""
@@ -136,16 +136,16 @@ def assemble(
             verdef += struct.pack(order + "II", name_at, 0)
 
     count = len(symbols)
-    names = [name.encode() for name, _ in defines]
-    gnu = struct.pack(order + "IIII", 1, first if names else count, 1, 0) + b"\xff" * size
-    gnu += struct.pack(order + "I", first if names else 0)
-    for number, name in enumerate(names):
-        gnu += struct.pack(order + "I", gnu_hash(name) & ~1 | (number == len(names) - 1))
+    encoded = [name.encode() for name, _ in defines]
+    gnu = struct.pack(order + "IIII", 1, first if encoded else count, 1, 0) + b"\xff" * size
+    gnu += struct.pack(order + "I", first if encoded else 0)
+    for number, raw in enumerate(encoded):
+        gnu += struct.pack(order + "I", gnu_hash(raw) & ~1 | (number == len(encoded) - 1))
     entry = "Q" if wide and machine in (22, 0x9026) else "I"
     chain = [0] * count
     for at in range(first, count):
         chain[at] = at + 1 if at + 1 < count else 0
-    head = first if names else 0
+    head = first if encoded else 0
     sysv = struct.pack(order + entry * (3 + count), 1, count, head, *chain)
 
     segments = 3 + bool(interpreter) - (executable_stack is None)
