@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, Drift, at, lookup
-from driftcheck.rules.distributions import distributions_of, pip_fix
+from driftcheck.rules.distributions import distributions_of, pinned, pip_fix
 from driftcheck.rules.libraries import LOADER_MANUAL, is_plugin_of_accelerator
 from driftcheck.rules.shared_objects import Failing
 from driftcheck.snapshot import Snapshot
@@ -280,7 +281,6 @@ class LIB010(Contradiction):
             files = list(dict.fromkeys(one.key for one in ones))
             lacking = list(dict.fromkeys(one.name for one in ones if one.table == "missing"))
             what = f"{', '.join(lacking[: so.NAMED])} missing" if lacking else f"{first.name} does not fit"
-            fixes = [fix for name in lacking[: so.NAMED] for fix in so.library_fix(target, baseline, name, [owner])]
             yield self.finding(
                 Impact.SLOWS,
                 max(sure, Confidence.LIKELY, key=lambda value: value.rank),
@@ -291,5 +291,26 @@ class LIB010(Contradiction):
                 f"Affected: {so.files_text(ones)}.",
                 predicted_error=first.text or None,
                 evidence=so.evidence_of(target, ones),
-                fix=list(dict.fromkeys(fixes)),
+                fix=self._fix(target, baseline, owner, lacking),
             )
+
+    @staticmethod
+    def _fix(target: Snapshot, baseline: Snapshot | None, owner: str, lacking: list[str]) -> list[Fix]:
+        """The extras of the distribution itself where it has some for this, else package by package."""
+        record = distributions_of(target).get(owner)
+        extras = [name for name in ("cuda", "cudnn", "tensorrt", "rocm") if record and name in record["extras"]]
+        if record is not None and extras:
+            _, sign, version = pinned(record).partition("==")
+            return list(pip_fix(target, f'install "{record["name"]}[{",".join(extras)}]{sign}{version}"'))
+        fixes = [fix for name in lacking for fix in so.library_fix(target, baseline, name, [owner])]
+        if any(name.startswith(("libcudart.so.13", "libcublas.so.13", "libcublasLt.so.13")) for name in lacking):
+            # These sonames are the same for CUDA 12 and 13, and only the wheels of 13 have no number.
+            fixes = [replace(fix, text=_FOR_13.sub(_name_for_13, fix.text)) for fix in fixes]
+        return list(dict.fromkeys(fixes))
+
+
+_FOR_13 = re.compile(r"\b(nvidia-(?:cudnn|nccl|cusparselt|nvshmem)|tensorrt)?([\w-]*)-cu12(?=\b)")
+
+
+def _name_for_13(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}-cu13" if found[1] else found[2]

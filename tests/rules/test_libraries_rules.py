@@ -525,6 +525,28 @@ def test_a_cuda_provider_without_cublas() -> None:
     assert findings("LIB001", libraries=libraries(files), packages=packages) == []
 
 
+def test_the_extras_of_a_distribution_bring_what_its_plugin_needs() -> None:
+    lacking = lacks("libcublasLt.so.13", PROVIDER)
+    files = {PROVIDER: record("plugin", "onnxruntime-gpu", named_by="onnxruntime/__init__.py", **lacking)}
+    gpu = distribution("onnxruntime-gpu", "1.31.1", extras={"cuda": True, "cudnn": True})
+    (found,) = findings("LIB010", libraries=libraries(files), packages=distributions(gpu))
+    assert [fix.text for fix in found.fix] == ['python -m pip install "onnxruntime-gpu[cuda,cudnn]==1.31.1"']
+
+
+def test_the_wheels_of_cuda_13_have_other_names() -> None:
+    lacking = lacks("libcublasLt.so.13", PROVIDER)
+    for soname in ("libcudnn.so.9", "libcurand.so.10", "libnccl.so.2"):
+        lacking["missing"][soname] = {"error": GONE, "chain": [PROVIDER]}
+    files = {PROVIDER: record("plugin", "x", named_by="x.py", **lacking)}
+    (found,) = findings("LIB010", libraries=libraries(files))
+    assert [fix.text.rsplit(" ", 1)[-1] for fix in found.fix] == [
+        "nvidia-cublas",
+        "nvidia-cudnn-cu13",
+        "nvidia-curand",
+        "nvidia-nccl-cu13",
+    ]
+
+
 def test_plugins_that_load_are_no_finding() -> None:
     assert findings("LIB010", libraries=HEALTHY) == []
 
