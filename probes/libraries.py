@@ -54,7 +54,8 @@ _NUMPY_RAISES = b"numpy.core.multiarray failed to import"
 _CYTHON_COMPARES = b"size changed, may indicate binary incompatibility"
 # Its modules turn the error into one of their own, print it, and are imported all the same (onnxruntime 1.15).
 _PYBIND = b"pybind11"
-_NUMPY_TEXTS = [_NUMPY_1, _NUMPY_2, _NUMPY_RAISES, _CYTHON_COMPARES, _PYBIND]
+_NUMPY_NAMES = [_NUMPY_1, _NUMPY_2]
+_NUMPY_WAYS = [_NUMPY_RAISES, _CYTHON_COMPARES, _PYBIND]
 
 # Two of one kind in one process compete: for threads (OpenMP), for the meaning of a call (BLAS).
 _RUNTIMES = {
@@ -737,15 +738,16 @@ class _Measurement:
             if file.owner == "numpy" or b"PyCapsule_GetPointer" not in self.symbols.needs.get(library.identity, ()):
                 continue
             try:
-                found = elf.find_in_constants(library.elf, _NUMPY_TEXTS)
+                if elf.find_in_constants(library.elf, _NUMPY_NAMES) != {_NUMPY_1}:
+                    continue
+                found = elf.find_in_constants(library.elf, _NUMPY_WAYS)
             except elf.ElfError as error:
                 self.place.problem(file.path, error.reason)
                 continue
-            if _NUMPY_1 in found and _NUMPY_2 not in found:
-                raises = None
-                if role == "module" and _NUMPY_RAISES in found and _PYBIND not in found:
-                    raises = "ValueError" if _CYTHON_COMPARES in found else "ImportError"
-                self.record(file)["numpy_c_api"] = {"generation": 1, "raises": raises}
+            raises = None
+            if role == "module" and _NUMPY_RAISES in found and _PYBIND not in found:
+                raises = "ValueError" if _CYTHON_COMPARES in found else "ImportError"
+            self.record(file)["numpy_c_api"] = {"generation": 1, "raises": raises}
 
     def _runtimes(self) -> "Dict[str, Any]":
         """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""
