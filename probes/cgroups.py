@@ -168,9 +168,7 @@ def _version_2(place: "Place", mounts: "List[Mount]", path: "str") -> "Facts":
     return {
         "version": 2,
         "cpu_quota": _smallest([parse_cpu_max(_read(place, folder, "cpu.max")) for folder in folders]),
-        "cpuset": _innermost(
-            [parse_cpu_list(_read(place, folder, "cpuset.cpus.effective")) for folder in folders]
-        ),
+        "cpuset": _innermost([parse_cpu_list(_read(place, folder, "cpuset.cpus.effective")) for folder in folders]),
         "memory_bytes": _smallest([parse_amount(_read(place, folder, "memory.max")) for folder in folders]),
         "pids": _smallest([parse_amount(_read(place, folder, "pids.max")) for folder in folders]),
     }

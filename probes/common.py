@@ -63,6 +63,7 @@ class Place:
         self.search_path = list(sys.path if search_path is None else search_path)
         self.live = live
         self.options = dict(options or {})  # type: Dict[str, Any]
+        self.found = {}  # type: Dict[str, Any]  # what one probe found and another needs as well, by its module
         self._problems = {}  # type: Dict[Tuple[str, str], None]
 
     def problem(self, where: "str", reason: "str") -> "None":

@@ -90,7 +90,14 @@ class Environment:
 
 
 def find(place: "Place") -> "Environment":
-    """Every shared library below the search path."""
+    """Every shared library below the search path; looked for once, for the sections libraries and cuda both."""
+    environment = place.found.get("library_files")  # type: Optional[Environment]
+    if environment is None:
+        environment = place.found["library_files"] = _find(place)
+    return environment
+
+
+def _find(place: "Place") -> "Environment":
     environment = Environment()
     entries = _entries(place)
     seen_keys = set()  # type: Set[str]

@@ -83,9 +83,7 @@ def measure(place: "Place") -> "Dict[str, Any]":
 # --- CPUs
 
 
-def cpu_limit(
-    quota: "Optional[float]", affinity: "Optional[int]", online: "Optional[int]"
-) -> "Dict[str, Any]":
+def cpu_limit(quota: "Optional[float]", affinity: "Optional[int]", online: "Optional[int]") -> "Dict[str, Any]":
     """``{cpus, decided_by}``: how many threads can run at once, and which limit decides that.
 
     A quota of 1.5 cores is 2 threads that wait now and then. ``decided_by`` is ``quota``, ``affinity`` (which

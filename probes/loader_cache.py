@@ -103,9 +103,7 @@ def _parse_new(data: "bytes", base: "int", byte_order: "Optional[str]") -> "List
             index = hwcap & 0xFFFFFFFF
             subdirectory = subdirectories[index] if index < len(subdirectories) else ""
         # Offsets count from the start of the new header, wherever in the file that is.
-        entries.append(
-            Entry(_string(data, base + key), _string(data, base + value), flags, hwcap, subdirectory)
-        )
+        entries.append(Entry(_string(data, base + key), _string(data, base + value), flags, hwcap, subdirectory))
     return entries
 
 

@@ -68,9 +68,7 @@ def measure(place: "Place") -> "Dict[str, Any]":
     return unix(name.sysname, name.release, name.machine, text, _real_executable(place))
 
 
-def unix(
-    system: "str", release: "str", machine: "str", cpuinfo: "str", executable: "str"
-) -> "Dict[str, Any]":
+def unix(system: "str", release: "str", machine: "str", cpuinfo: "str", executable: "str") -> "Dict[str, Any]":
     """The facts of a Unix machine from uname, ``/proc/cpuinfo`` and the program that really runs."""
     emulator = emulation(machine, cpuinfo, executable)
     cpu = parse_cpuinfo(cpuinfo)

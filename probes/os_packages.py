@@ -243,9 +243,7 @@ def _rpm_rows(
                 return int(steps[0] > 20000)
 
             database.set_progress_handler(count, 10000)
-            tables = database.execute(
-                "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'Packages'"
-            )
+            tables = database.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'Packages'")
             if not tables.fetchone()[0]:
                 place.problem(name, "no table Packages in it")
                 return []
@@ -300,9 +298,7 @@ def parse_rpm_header(blob: "bytes") -> "Dict[int, Any]":
     entries, size = struct.unpack_from(">II", blob)
     start = 8 + entries * 16
     if start + size > len(blob):
-        raise ValueError(
-            "states %d entries and %d bytes, more than its %d bytes" % (entries, size, len(blob))
-        )
+        raise ValueError("states %d entries and %d bytes, more than its %d bytes" % (entries, size, len(blob)))
     tags = {}  # type: Dict[int, Any]
     for tag, kind, offset, count in struct.iter_unpack(">IIII", blob[8:start]):
         if tag not in _RPM_WANTED:
@@ -343,9 +339,7 @@ def rpm_package(header: "Dict[int, Any]") -> "Optional[Package]":
     epoch = header.get(_RPM_EPOCH)
     prefix = "%d:" % epoch[0] if isinstance(epoch, list) and epoch else ""
     architecture = header.get(_RPM_ARCH)
-    return Package(
-        name, "%s%s-%s" % (prefix, version, release), architecture if isinstance(architecture, str) else ""
-    )
+    return Package(name, "%s%s-%s" % (prefix, version, release), architecture if isinstance(architecture, str) else "")
 
 
 def rpm_files(header: "Dict[int, Any]") -> "Set[str]":

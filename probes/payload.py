@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from . import common, imports, libraries, limits, machine, packages
+from . import common, cuda, gpu, imports, libraries, limits, machine, packages
 from . import programs, python, redaction, service, system, variables
 
 TYPE_CHECKING = False
@@ -28,10 +28,12 @@ PROBES = {
     "libraries": libraries,
     "system": system,
     "programs": programs,
+    "cuda": cuda,
     "service": service,
     "variables": variables,
     "limits": limits,
     "machine": machine,
+    "gpu": gpu,
 }
 
 

@@ -202,9 +202,7 @@ def find_libraries(place: "common.Place") -> "Dict[str, Optional[Dict[str, str]]
     header = system.elf_header(system.head(place, program, 1 << 16)) if program else None
     loader = (header or {}).get("loader") or ""
     musl = loader.rpartition("/")[2].startswith("ld-musl-")
-    folders = [
-        (entry, "LD_LIBRARY_PATH") for entry in re.split("[:;]", place.environ.get("LD_LIBRARY_PATH", ""))
-    ]
+    folders = [(entry, "LD_LIBRARY_PATH") for entry in re.split("[:;]", place.environ.get("LD_LIBRARY_PATH", ""))]
     prefix = os.path.dirname(os.path.dirname(program)) if program else ""
     if prefix and place.is_dir(prefix + "/conda-meta"):
         folders.insert(0, (prefix + "/lib", "conda"))
@@ -237,14 +235,10 @@ def cached_paths(place: "common.Place", header: "Optional[Dict[str, Any]]") -> "
     except ValueError as error:
         place.problem(system.LD_SO_CACHE, str(error))
         return {}
-    wanted = (
-        loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"]) if header else None
-    )
+    wanted = loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"]) if header else None
     table = {}  # type: Dict[str, List[str]]
     names = frozenset(LIBRARIES)
-    for entry in sorted(
-        (entry for entry in entries if entry.soname in names), key=lambda entry: bool(entry.hwcap)
-    ):
+    for entry in sorted((entry for entry in entries if entry.soname in names), key=lambda entry: bool(entry.hwcap)):
         if wanted is None or entry.flags == wanted:
             table.setdefault(entry.soname, []).append(entry.path)
     return table

@@ -86,9 +86,7 @@ _WEBHOOK = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 # Everything up to the last @ before the path is user-info: a password may itself hold an @.
-_USER_INFO = re.compile(
-    r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]*://)[^\s/?#\"'<>]*@(?=[^\s/?#@])"
-)
+_USER_INFO = re.compile(r"(?P<scheme>(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.\-]*://)[^\s/?#\"'<>]*@(?=[^\s/?#@])")
 # A password with an unescaped slash ends the host too early: what stands after "user:" is then no port.
 # Addresses of version control may really be host:path.
 _BROKEN_USER_INFO = re.compile(
@@ -104,9 +102,7 @@ _PAIR = re.compile(
     r"(?:\"[^\"]*\"|'[^']*'|[\\\"']*(?!<hidden>|<\d+>)[^\s&;\"'=>\\][^\s&;\"']*)",
     re.IGNORECASE | re.ASCII,
 )
-_OPTION_NAME = (
-    r"(?<![\w\-])--(?:[a-z0-9]+[\-_])*(?:api-?key|token|secret|passw(?:or)?d|passphrase|credentials?)"
-)
+_OPTION_NAME = r"(?<![\w\-])--(?:[a-z0-9]+[\-_])*(?:api-?key|token|secret|passw(?:or)?d|passphrase|credentials?)"
 _OPTION = re.compile(
     r"(?P<name>" + _OPTION_NAME + r"[ \t]+)(?!<hidden>|<\d+>|\d+(?![^\s]))[^\s\-\"'][^\s\"']*",
     re.IGNORECASE | re.ASCII,
@@ -247,9 +243,7 @@ class Redactor:
         self._home = None  # type: Optional[Pattern[str]]
         self._user = None  # type: Optional[Pattern[str]]
         marks = list(_HOME_MARKS)
-        names = [
-            name for name in [user] + list(others) if name and name.lower() not in _ROLES and len(name) > 2
-        ]
+        names = [name for name in [user] + list(others) if name and name.lower() not in _ROLES and len(name) > 2]
         names = sorted(set(names), key=lambda name: (-len(name), name))
         if names:
             either = "(?:" + "|".join(re.escape(name) for name in names) + ")"

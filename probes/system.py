@@ -193,9 +193,7 @@ def glibc_places(place: "common.Place", loader: "str", header: "Optional[Dict[st
         try:
             flags = loader_cache.flags_of(header["machine"], header["bits"], header["hard_float"])
             names.extend(
-                entry.path
-                for entry in loader_cache.parse(data)
-                if entry[0] == "libc.so.6" and entry.flags == flags
+                entry.path for entry in loader_cache.parse(data) if entry[0] == "libc.so.6" and entry.flags == flags
             )
         except ValueError as error:
             place.problem(LD_SO_CACHE, str(error))
@@ -303,9 +301,7 @@ def find_ca_bundle(place: "common.Place") -> "Optional[Dict[str, Any]]":
     for name in CA_BUNDLES:
         data = place.read_bytes(name)
         if data:
-            count = data.count(b"-----BEGIN CERTIFICATE-----") + data.count(
-                b"-----BEGIN TRUSTED CERTIFICATE-----"
-            )
+            count = data.count(b"-----BEGIN CERTIFICATE-----") + data.count(b"-----BEGIN TRUSTED CERTIFICATE-----")
             return {
                 "path": name,
                 "certificates": count,

@@ -54,6 +54,6 @@ def command(
         if section.status == "partial":
             count = len(section.problems)
             click.echo(f"  {name}: measured with {count} problem{'s' * (count != 1)}, listed in the file", err=True)
-        elif not section.measured:
+        elif section.status in {"unavailable", "failed"}:
             click.echo(f"  {name}: {section.status}: {section.reason}", err=True)
     return CLEAN

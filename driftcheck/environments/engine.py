@@ -258,6 +258,7 @@ def configuration(config: Any) -> dict[str, Any]:
         "user": text(config, "User"),
         "env": variables(config),
         "ports": {str(port)[:100]: True for port in sorted(table(config, "ExposedPorts"))[:1000]},
+        "stop_signal": text(config, "StopSignal") or None,
         "healthcheck": value(config, "Healthcheck") if isinstance(value(config, "Healthcheck"), dict) else None,
         "shell": words(config, "Shell"),
     }

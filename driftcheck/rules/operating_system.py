@@ -496,7 +496,11 @@ class SYS004(Drift):
     def explains(self, finding: Finding, change: Change) -> bool:
         del finding
         if change.section == "python":
-            return change.path[1:3] in {("platform", "libc_version"), ("tags", "platforms")}
+            return change.path[1:3] in {
+                ("platform", "libc_version"),
+                ("tags", "platforms"),
+                ("environment", "externally_managed"),
+            }
         if change.section == "programs":
             return change.path[-1] in {"package", "package_version", "version", "real"}
         if change.section == "libraries":

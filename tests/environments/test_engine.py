@@ -215,6 +215,7 @@ def test_what_an_engine_says_of_an_image() -> None:
         "user": "",
         "env": {"PATH": "/bin", "EMPTY": "", "EQUALS": "a=b"},
         "ports": {"80/tcp": True},
+        "stop_signal": None,
         "healthcheck": None,
         "shell": [],
     }

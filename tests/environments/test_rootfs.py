@@ -15,7 +15,7 @@ from driftcheck.environments import Options, files, snapshot_of
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot
 
-LIVE_SECTIONS = {"limits", "machine"}
+LIVE_SECTIONS = {"limits", "machine", "gpu"}
 
 
 def measure(root: Path, **options: str) -> Snapshot:

@@ -46,9 +46,7 @@ def real_files() -> list[str]:
     found = {os.path.realpath(sys.executable)}
     modules = Path(sysconfig.get_path("platstdlib"), "lib-dynload")
     found.update(str(path) for path in modules.glob("*.so"))
-    found.update(
-        line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line
-    )
+    found.update(line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if ".so" in line)
     return sorted(path for path in found if Path(path).is_file())
 
 
@@ -109,9 +107,7 @@ def test_relocations_give_the_order_and_leave_out_what_nothing_asks_for(tmp_path
         for bits, little, machine in ((64, True, 62), (32, False, 20)):
             path = tmp_path / name
             path.write_bytes(
-                assembler.assemble(
-                    bits=bits, little=little, machine=machine, needs=asked, relocate=name == "with"
-                )
+                assembler.assemble(bits=bits, little=little, machine=machine, needs=asked, relocate=name == "with")
             )
             file = elf.read(str(path))
             assert file is not None
@@ -343,9 +339,7 @@ _SEEDS = sorted(path for path in FIXTURES.glob("*.so"))
 @settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.sampled_from(_SEEDS),
-    edits=st.lists(
-        st.tuples(st.integers(0, 1400), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6
-    ),
+    edits=st.lists(st.tuples(st.integers(0, 1400), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
     length=st.one_of(st.none(), st.integers(0, 1400)),
 )
 def test_mutated_fixtures_raise_nothing_else(
@@ -371,9 +365,7 @@ def test_mutated_real_files_raise_nothing_else(tmp_path: Path, seed: int, share:
     assert good is not None
     # Most of a file is code: aim at the headers, the tables and the dynamic section.
     for _ in range(chosen.randint(1, 12)):
-        at = chosen.choice(
-            [chosen.randrange(64), chosen.randrange(min(0x800, len(data))), chosen.randrange(len(data))]
-        )
+        at = chosen.choice([chosen.randrange(64), chosen.randrange(min(0x800, len(data))), chosen.randrange(len(data))])
         data[at] = chosen.choice([0, 1, 0x7F, 0x80, 0xFF, chosen.randrange(256)])
     if share < 0.2:
         del data[int(len(data) * share * 5) :]

@@ -184,9 +184,7 @@ def test_mountinfo_with_blanks_and_rubbish() -> None:
         (None, None, None, (None, None)),
     ],
 )
-def test_cpu_limit(
-    quota: float | None, affinity: int | None, online: int | None, answer: tuple[int, str]
-) -> None:
+def test_cpu_limit(quota: float | None, affinity: int | None, online: int | None, answer: tuple[int, str]) -> None:
     found = limits.cpu_limit(quota, affinity, online)
     assert (found["cpus"], found["decided_by"]) == answer
 
@@ -257,11 +255,7 @@ def test_folders(tmp_path: Path) -> None:
 
 def test_modes_agree_with_the_kernel(tmp_path: Path) -> None:
     place = common.Place()
-    status = (
-        limits.parse_status(Path("/proc/self/status").read_text())
-        if Path("/proc/self/status").exists()
-        else {}
-    )
+    status = limits.parse_status(Path("/proc/self/status").read_text()) if Path("/proc/self/status").exists() else {}
     judge = limits.Judge(os.geteuid(), frozenset([*os.getgroups(), os.getegid()]), status.get("capabilities"))
     for mode in (0o700, 0o500, 0o300, 0o200, 0o000):
         folder = tmp_path / f"{mode:o}"
@@ -307,9 +301,7 @@ MOUNT = "700 690 8:1 {root} {point} rw - {kind} /dev/sda1 rw{options}\n"
         ),
     ],
 )  # fmt: skip
-def test_runtimes(
-    tmp_path: Path, files: dict[str, str], environ: dict[str, str], name: str, evidence: str
-) -> None:
+def test_runtimes(tmp_path: Path, files: dict[str, str], environ: dict[str, str], name: str, evidence: str) -> None:
     place = tree(tmp_path, files)
     place.environ = environ
     found = limits.runtime(place, cgroups.mounts_of(place))
@@ -337,9 +329,7 @@ def test_this_process() -> None:
     assert first == limits.measure(common.Place())
     assert first["user"]["uid"] == os.geteuid()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert first["rlimits"]["nofile"] == [
-        None if value == resource.RLIM_INFINITY else value for value in (soft, hard)
-    ]
+    assert first["rlimits"]["nofile"] == [None if value == resource.RLIM_INFINITY else value for value in (soft, hard)]
     assert first["cpu_limit"]["cpus"] >= 1
 
 

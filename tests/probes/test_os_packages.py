@@ -151,13 +151,9 @@ def test_dpkg_native_architecture_is_stated_where_a_foreign_one_was_added(tmp_pa
 
 def test_distroless_keeps_one_stanza_a_file(tmp_path: Path) -> None:
     # From gcr.io/distroless/base-debian12; the stanza has no Status.
-    stanza = (
-        "Package: tzdata\nVersion: 2024b-0+deb12u1\nArchitecture: all\nMaintainer: GNU Libc Maintainers\n"
-    )
+    stanza = "Package: tzdata\nVersion: 2024b-0+deb12u1\nArchitecture: all\nMaintainer: GNU Libc Maintainers\n"
     write(tmp_path, os_packages.DPKG_STATUS_DIR + "/tzdata", stanza)
-    write(
-        tmp_path, os_packages.DPKG_STATUS_DIR + "/tzdata.md5sums", "d41d8cd98f00b204e9800998ecf8427e  usr/x\n"
-    )
+    write(tmp_path, os_packages.DPKG_STATUS_DIR + "/tzdata.md5sums", "d41d8cd98f00b204e9800998ecf8427e  usr/x\n")
     assert os_packages.measure_packages(place(tmp_path))["packages"] == {"tzdata": "2024b-0+deb12u1"}
 
 
@@ -165,9 +161,7 @@ def test_dpkg_as_dpkg_query_prints_it() -> None:
     if shutil.which("dpkg-query") is None:
         pytest.skip("no dpkg-query: this system is not Debian or one of its kin")
     form = "${Package} ${Architecture} ${Version} ${db:Status-Status}\n"
-    lines = subprocess.run(
-        ["dpkg-query", "-W", "-f", form], capture_output=True, text=True, check=True
-    ).stdout
+    lines = subprocess.run(["dpkg-query", "-W", "-f", form], capture_output=True, text=True, check=True).stdout
     printed = {tuple(line.split()[:3]) for line in lines.splitlines() if line.endswith(" installed")}
     packages = os_packages.read_dpkg(Place())
     assert {(package.name, package.architecture, package.version) for package in packages} == printed

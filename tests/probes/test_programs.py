@@ -135,12 +135,7 @@ def cache(*libraries: tuple[str, str]) -> bytes:
         at = start + len(strings)
         entries += struct.pack("<iIIIQ", 0x0303, at, at + len(soname) + 1, 0, 0)
         strings += soname.encode() + b"\0" + path.encode() + b"\0"
-    return (
-        loader_cache.MAGIC_NEW
-        + struct.pack("<IIB3xI12x", len(libraries), len(strings), 2, 0)
-        + entries
-        + strings
-    )
+    return loader_cache.MAGIC_NEW + struct.pack("<IIB3xI12x", len(libraries), len(strings), 2, 0) + entries + strings
 
 
 def test_libraries_in_the_loaders_order(root: Path) -> None:
@@ -151,9 +146,7 @@ def test_libraries_in_the_loaders_order(root: Path) -> None:
         "/usr/lib/libvips.so.42",
     ):
         write(root, name, elf())
-    write(
-        root, "/etc/ld.so.cache", cache(("libmagic.so.1", "/b/libmagic.so.1"), ("libzbar.so.0", "/b/gone.so"))
-    )
+    write(root, "/etc/ld.so.cache", cache(("libmagic.so.1", "/b/libmagic.so.1"), ("libzbar.so.0", "/b/gone.so")))
     found = programs.measure(place(root))["libraries"]
     assert found["libmagic.so.1"] == {"path": "/b/libmagic.so.1", "via": "cache"}
     assert found["libvips.so.42"] == {"path": "/usr/lib/libvips.so.42", "via": "default"}

@@ -106,9 +106,7 @@ def test_harmless_text_is_untouched(text: str) -> None:
 
 
 def test_what_the_user_sees() -> None:
-    assert (
-        ALICE.text("https://u:p@h.example.com/x?token=a&b=1") == "https://h.example.com/x?token=<hidden>&b=1"
-    )
+    assert ALICE.text("https://u:p@h.example.com/x?token=a&b=1") == "https://h.example.com/x?token=<hidden>&b=1"
     assert ALICE.text("https://hooks.slack.com/services/T/B/x") == "https://hooks.slack.com/<hidden>"
     assert ALICE.text("/home/alice/venv:/root/.cache:/opt") == "~/venv:~/.cache:/opt"
     assert ALICE.text("/data/alice/models") == "/data/<user>/models"
@@ -121,9 +119,7 @@ def test_names_of_secrets(name: str) -> None:
     assert sounds_secret(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["TOKENIZERS_PARALLELISM", "PATH", "COMPASS", "KEYBOARD", "PYTHONHASHSEED", "HF_HOME"]
-)
+@pytest.mark.parametrize("name", ["TOKENIZERS_PARALLELISM", "PATH", "COMPASS", "KEYBOARD", "PYTHONHASHSEED", "HF_HOME"])
 def test_names_of_no_secrets(name: str) -> None:
     assert not sounds_secret(name)
 

@@ -62,10 +62,7 @@ def test_a_key_shows_that_hidden_values_differ() -> None:
 
 
 def test_what_a_terminal_sets_is_left_out() -> None:
-    assert (
-        measure({"SHLVL": "1", "TERM": "xterm", "SSH_CONNECTION": "10.0.0.1 1 2", "DRIFTCHECK_KEY": "k"})
-        == {}
-    )
+    assert measure({"SHLVL": "1", "TERM": "xterm", "SSH_CONNECTION": "10.0.0.1 1 2", "DRIFTCHECK_KEY": "k"}) == {}
 
 
 def test_no_name_of_the_list_is_hidden() -> None:
