@@ -65,7 +65,7 @@ _SHAPES = re.compile(
     | (?<![A-Za-z0-9])ya29\.[A-Za-z0-9_\-.]{20,}
     | xox[abeoprs]-[A-Za-z0-9\-]{8,}          # Slack
     | npm_[A-Za-z0-9]{30,}
-    | pypi-AgE[A-Za-z0-9_\-]{16,}             # always a macaroon for pypi.org or test.pypi.org
+    | pypi-AgE[A-Za-z0-9_\-]{16,}             # the registry's macaroons all begin so
     | dckr_pat_[A-Za-z0-9_\-]{16,}            # Docker Hub
     | wandb_v1_[A-Za-z0-9_\-]{16,}
     | nvapi-[A-Za-z0-9_\-]{16,}               # NVIDIA NGC

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -80,20 +81,20 @@ class Rule:
         )
 
 
-class Contradiction(Rule):
+class Contradiction(Rule, ABC):
     """Something in one environment demands what it does not provide."""
 
+    @abstractmethod
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         """The contradictions of ``target``. The baseline, where there is one, is asked for fixes only."""
-        raise NotImplementedError
 
 
-class Drift(Rule):
+class Drift(Rule, ABC):
     """A fact that differs between two environments, with a consequence."""
 
+    @abstractmethod
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
         """What the differences between the two mean for the target."""
-        raise NotImplementedError
 
 
 def at(snapshot: Snapshot, side: str, *path: str) -> Evidence:

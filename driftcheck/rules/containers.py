@@ -590,7 +590,7 @@ class BOX008(Contradiction):
     reads = ("system", "python")
     references = (
         "https://docs.python.org/3/library/zoneinfo.html#data-sources",
-        "https://pypi.org/project/tzdata/",
+        "https://peps.python.org/pep-0615/",
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
