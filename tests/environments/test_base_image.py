@@ -28,7 +28,7 @@ def compared(engine: Dockerd, baseline: str, target: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("before", "after"),
     [*itertools.combinations(RELEASES, 2), ("trixie", "bullseye")],
-    ids=lambda release: str(release),
+    ids=str,
 )
 def test_the_base_image_explains_the_packages_of_the_system(
     engine: Dockerd, debian: Callable[[str], str], before: str, after: str
