@@ -109,6 +109,7 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
             than a snapshot. The message names the interpreter.
     """
     cookies = (secrets.token_hex(16), secrets.token_hex(16))
+    local = isinstance(channel, SubprocessChannel)
     program = payload.channel_payload(
         {
             "cookies": cookies,
@@ -119,10 +120,10 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
             "interpreter_reason": interpreter.reason,
             "image_config": request.image_config,
             "try_imports": list(request.try_imports),
-        }
+        },
+        compiled=local,
     )
     boot = payload.boot(program, TIME_LIMIT)
-    local = isinstance(channel, SubprocessChannel)
     if service is None:
         output = channel.run([interpreter.path, "-c", boot], program)
         where = interpreter.path if local else f"{request.reference}: {interpreter.path}"

@@ -5,8 +5,13 @@ The program is readable: the sources of ``probes/`` stand in it as they are, eac
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
+import importlib.util
+import marshal
 import re
+from importlib.abc import SourceLoader
+from importlib.util import MAGIC_NUMBER
 from typing import Any
 
 from driftcheck import __version__
@@ -39,7 +44,7 @@ while len(program) < {size}:
     if not piece:
         sys.exit('driftcheck was cut off')
     program += piece
-exec(compile(program, 'driftcheck-payload', 'exec'))
+exec(compile(program.partition(b'\\0')[0], 'driftcheck-payload', 'exec'))
 """
 
 
@@ -71,9 +76,14 @@ names and host names; read the result before you share it.
 _IMPORT = re.compile(r"^from \.(?P<module>\w*) import (?P<names>.+)$", re.MULTILINE)
 
 
-def channel_payload(options: dict[str, Any]) -> bytes:
-    """The payload for a channel; ``options`` are those of ``probes/payload.py``, JSON values."""
-    return _pack(_PAYLOAD, {"version": __version__, **options}, script=False).encode("utf-8")
+def channel_payload(options: dict[str, Any], *, compiled: bool = False) -> bytes:
+    """The payload for a channel; ``options`` are those of ``probes/payload.py``, JSON values.
+
+    With ``compiled`` the bytecode of the modules follows their sources. An interpreter of our own version takes it
+    and saves the 0.1 s that it takes to compile them; any other compiles the sources.
+    """
+    text = _pack(_PAYLOAD, {"version": __version__, **options}, script=False).encode("utf-8")
+    return text + b"\0" + MAGIC_NUMBER + marshal.dumps(_bytecode(_PAYLOAD)) if compiled else text
 
 
 def scout_payload(options: dict[str, Any]) -> bytes:
@@ -91,10 +101,23 @@ def _pack(main: str, options: dict[str, Any], *, script: bool) -> str:
     parts = [sources[_BOOTSTRAP], "\nSOURCES = {}\n"]
     for name in _order(sources, main):
         parts.append(f"SOURCES[{name!r}] = r'''{sources[name]}'''\n")
-    parts.append(f"\nstart(SOURCES, {main!r}, {options!r}, {script!r})\n")
+    # A channel's bootstrap keeps what it read as `program`; bytecode may stand in it behind the text.
+    rest = "b''" if script else "program.partition(b'\\0')[2]"
+    parts.append(f"\nstart(SOURCES, {main!r}, {options!r}, {script!r}, {rest})\n")
     return "".join(parts)
 
 
+def _bytecode(main: str) -> dict[str, Any]:
+    """The code of each module as Python keeps it beside the installed sources."""
+    code = {}
+    for name in _order(_sources(), main):
+        spec = importlib.util.find_spec(f"driftcheck.probes.{name}")
+        if spec is not None and isinstance(spec.loader, SourceLoader):
+            code[name] = spec.loader.get_code(spec.name)
+    return code
+
+
+@functools.cache
 def _sources() -> dict[str, str]:
     folder = importlib.resources.files("driftcheck.probes")
     return {

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 TRUSTED = ("argparse", "csv", "hashlib", "hmac", "json", "platform", "re", "shlex", "stat", "sysconfig", "time")
 
 
-def start(sources: "Dict[str, str]", main: "str", options: "Dict[str, Any]", script: "bool") -> "None":
+def start(
+    sources: "Dict[str, str]", main: "str", options: "Dict[str, Any]", script: "bool", compiled: "bytes" = b""
+) -> "None":
     """Install the packed modules as the package ``probes`` and run the one called ``main``.
 
     ``sources`` maps module names to their text, those that others import first. ``script`` tells that this is
-    a file that was run, whose directory Python put first on the search path.
+    a file that was run, whose directory Python put first on the search path. ``compiled`` is the bytecode of the
+    same modules, behind the magic number of the interpreter that made it; empty where there is none.
     """
     flags = sys.flags
     if script and sys.path and not flags.isolated and not getattr(flags, "safe_path", False):
@@ -33,6 +36,7 @@ def start(sources: "Dict[str, str]", main: "str", options: "Dict[str, Any]", scr
     for name in list(sys.modules):
         if name.split(".", 1)[0] in TRUSTED and name not in sys.builtin_module_names:
             del sys.modules[name]
+    code = bytecode(compiled)
     package = type(sys)("probes")
     package.__path__ = []
     sys.modules["probes"] = package
@@ -41,10 +45,22 @@ def start(sources: "Dict[str, str]", main: "str", options: "Dict[str, Any]", scr
         module.__package__ = "probes"
         module.__file__ = "probes/" + name + ".py"
         sys.modules["probes." + name] = module
-        exec(compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
+        exec(code.get(name) or compile(text, module.__file__, "exec"), module.__dict__)  # noqa: S102
         setattr(package, name, module)
     sys.meta_path[:] = finders
     sys.modules["probes." + main].main(searched, options)
+
+
+def bytecode(compiled: "bytes") -> "Dict[str, Any]":
+    """The code of each module, where an interpreter of this very version made it; else nothing."""
+    importer = sys.modules.get("_frozen_importlib_external")
+    magic = getattr(importer, "MAGIC_NUMBER", None)
+    if sys.implementation.name != "cpython" or not magic or compiled[: len(magic)] != magic:
+        return {}
+    import marshal
+
+    code = marshal.loads(compiled[len(magic) :])  # noqa: S302 - it came with the sources, from where they came
+    return dict(code)
 
 
 def standard_library(path: "List[str]") -> "List[str]":

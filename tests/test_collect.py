@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from driftcheck.probes import bootstrap
 from support import interpreters
 from support.commands import driftcheck
 
+from driftcheck import payload
 from driftcheck.collect import Interpreter, Request, SubprocessChannel, collect
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot, parse
@@ -210,3 +213,12 @@ def test_start_up_code_that_prints_does_no_harm(tmp_path: Path) -> None:
 def _measured_with(environ: dict[str, str]) -> Snapshot:
     channel = SubprocessChannel(environ={**os.environ, **environ})
     return collect(channel, Interpreter(sys.executable, "test"), Request("python:test"))
+
+
+def test_bytecode_is_taken_by_an_interpreter_of_our_version_alone() -> None:
+    text, _, compiled = payload.channel_payload({}, compiled=True).partition(b"\0")
+    assert text == payload.channel_payload({})
+    names = set(re.findall(rb"^SOURCES\['(\w+)'\]", text, re.MULTILINE))
+    assert {name.encode() for name in bootstrap.bytecode(compiled)} == names
+    assert bootstrap.bytecode(b"\0\0\0\0" + compiled[4:]) == {}
+    assert bootstrap.bytecode(b"") == {}
