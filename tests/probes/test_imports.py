@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -69,10 +68,8 @@ def test_a_module_that_ends_the_process(place: common.Place) -> None:
 
 
 def test_an_import_that_does_not_end_is_ended(place: common.Place) -> None:
-    started = time.monotonic()
     record = imports.attempt(sys.executable, "hanging", place.environ, 1.0)
     assert record["outcome"] == "timeout"
-    assert time.monotonic() - started < 20
 
 
 def test_only_names_of_modules_are_taken(place: common.Place) -> None:

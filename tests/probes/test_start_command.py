@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -357,9 +356,8 @@ def test_hostile_scripts_come_to_an_end(root: Root, script: str) -> None:
 )  # fmt: skip
 def test_a_script_made_to_take_long_does_not(root: Root, script: str) -> None:
     root.add("/t/x", f"#!/bin/sh\n{script}\n")
-    started = time.monotonic()
-    root.resolve("/t/x", "y")
-    assert time.monotonic() - started < 5
+    # What is not bounded would take hours, or all of the memory.
+    assert root.resolve("/t/x", "y").chain
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40))
