@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
-from driftcheck import payload
+from driftcheck import payload, validation
 from driftcheck.errors import InputError
 from driftcheck.probes.redaction import Redactor, redact_secrets
 from driftcheck.snapshot import Snapshot, parse
@@ -124,6 +124,7 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
         compiled=local,
     )
     boot = payload.boot(program, TIME_LIMIT)
+    threading.Thread(target=validation.prepare, args=("snapshot",)).start()  # while the answer is awaited
     if service is None:
         output = channel.run([interpreter.path, "-c", boot], program)
         where = interpreter.path if local else f"{request.reference}: {interpreter.path}"
