@@ -35,11 +35,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """No setting of the person who runs the tests reaches what is measured."""
-    for name in list(os.environ):
-        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in {
-            "NO_COLOR",
-            "FORCE_COLOR",
-        }:
+    kept = {"DRIFTCHECK_TEST_ROOTS"}
+    settings = {"NO_COLOR", "FORCE_COLOR"}
+    for name in set(os.environ) - kept:
+        if name.startswith(("PYTHON", "DRIFTCHECK_", "VIRTUAL_ENV", "CONDA_")) or name in settings:
             del os.environ[name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from driftcheck import interrupts, progress
@@ -47,4 +47,8 @@ def snapshot_of(text: str, options: Options) -> Snapshot:
     found = reference.parse(text)
     kind = cast("Kind", importlib.import_module(reference.KINDS[found.kind]))
     with interrupts.as_exceptions(), progress.during(f"Measuring {redact_secrets(text)}"):
-        return kind.measure(found, options)
+        snapshot = kind.measure(found, options)
+    if options.try_imports and found.kind != "file" and "imports" not in snapshot.sections:
+        warning = f"{redact_secrets(text)}: nothing of it is run, so nothing was imported (--try-imports)"
+        return replace(snapshot, warnings=(*snapshot.warnings, warning))
+    return snapshot

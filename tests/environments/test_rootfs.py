@@ -116,3 +116,10 @@ def test_the_command_line_takes_a_root(tmp_path: Path) -> None:
     assert json.loads(done.out)["header"]["reference"] == f"rootfs:{root}"
     done = driftcheck("diff", f"rootfs:{root}", f"rootfs:{root}", "--format", "json")
     assert json.loads(done.out)["targets"][0]["changes"] == []
+
+
+def test_what_is_not_run_imports_nothing_and_says_so(tmp_path: Path) -> None:
+    root = python_root(tmp_path / "root")
+    (warning,) = snapshot_of(f"rootfs:{root}", Options(try_imports=("json",))).warnings
+    assert warning == f"rootfs:{root}: nothing of it is run, so nothing was imported (--try-imports)"
+    assert measure(root).warnings == ()
