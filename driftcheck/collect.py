@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol
 
 from driftcheck import payload, validation
 from driftcheck.errors import InputError
+from driftcheck.interrupts import held_back
 from driftcheck.probes.redaction import Redactor, redact_secrets
 from driftcheck.snapshot import Snapshot, parse
 
@@ -240,8 +241,32 @@ class SubprocessChannel:
     size_limit: int = SIZE_LIMIT
 
     def run(self, argv: Sequence[str], stdin: bytes) -> Output:
+        process = None
         try:
-            process = subprocess.Popen(
+            # A signal between the start and the knowledge of the process would leave it behind.
+            with held_back():
+                process = self._start(argv)
+            stdout = _Reader(_pipe(process.stdout), self.size_limit)
+            stderr = _Reader(_pipe(process.stderr), _ERRORS_KEPT, keep_reading=True)
+            # A child that never reads must not block us: its answer, or its silence, counts.
+            threading.Thread(target=_feed, args=(_pipe(process.stdin), stdin), daemon=True).start()
+            finished = stdout.done.wait(self.time_limit)
+            cut = None
+            if stdout.overflow:
+                cut = f"printed more than {self.size_limit >> 20} MB and was ended"
+            elif not finished:
+                cut = f"did not answer within {self.time_limit:.0f} s and was ended"
+            elif not _ends(process):
+                cut = "closed its output but did not end, and was ended"
+        finally:
+            if process is not None:
+                _end(process, session=self._has_session)
+        stderr.done.wait(1)
+        return Output(bytes(stdout.data), bytes(stderr.data), process.returncode, cut)
+
+    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -252,24 +277,6 @@ class SubprocessChannel:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise InputError(argv[0], f"cannot be started: {reason}", "Name an interpreter with --python") from error
-        stdout = _Reader(_pipe(process.stdout), self.size_limit)
-        stderr = _Reader(_pipe(process.stderr), _ERRORS_KEPT, keep_reading=True)
-        # A child that never reads must not block us: its answer, or its silence, counts.
-        writer = threading.Thread(target=_feed, args=(_pipe(process.stdin), stdin), daemon=True)
-        writer.start()
-        try:
-            finished = stdout.done.wait(self.time_limit)
-            cut = None
-            if stdout.overflow:
-                cut = f"printed more than {self.size_limit >> 20} MB and was ended"
-            elif not finished:
-                cut = f"did not answer within {self.time_limit:.0f} s and was ended"
-            elif not _ends(process):
-                cut = "closed its output but did not end, and was ended"
-        finally:
-            _end(process, session=self._has_session)
-        stderr.done.wait(1)
-        return Output(bytes(stdout.data), bytes(stderr.data), process.returncode, cut)
 
     @property
     def _has_session(self) -> bool:
