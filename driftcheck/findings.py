@@ -64,6 +64,10 @@ class Fix:
     text: str
 
 
+# Code, kind and name of the subject: what makes a finding the same one elsewhere.
+Identity = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One conclusion of one rule (DESIGN 4.4).
@@ -71,6 +75,10 @@ class Finding:
     ``predicted_error``  what the program would print, first error only; verbatim where ``certain``
     ``also_in_baseline`` the same contradiction stands in the baseline, which works; it never fails a run
     ``folds``            paths of the changes that this finding explains
+    ``caused_by``        identity of another finding of the same target of which this one is an effect; it counts
+                         and fails like any other, and stands under its cause
+    ``reach``            how the subject came into the environment, in one short line: ``requested``,
+                         ``needed by vllm > transformers``
     """
 
     code: str
@@ -86,9 +94,11 @@ class Finding:
     references: Sequence[str] = field(default_factory=tuple)
     also_in_baseline: bool = False
     folds: Sequence[tuple[str, ...]] = field(default_factory=tuple)
+    caused_by: Identity | None = None
+    reach: str | None = None
 
     @property
-    def identity(self) -> tuple[str, str, str]:
+    def identity(self) -> Identity:
         return (self.code, self.subject.kind, self.subject.name)
 
     @property

@@ -13,7 +13,7 @@ from driftcheck import __version__, validation
 from driftcheck.diff import Change, Unmeasured
 from driftcheck.errors import InputError
 from driftcheck.explain import Explanation, NotJudged
-from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
+from driftcheck.findings import Confidence, Evidence, Finding, Fix, Identity, Impact, Subject
 from driftcheck.probes.redaction import Redactor
 from driftcheck.report.summary import summary
 from driftcheck.snapshot import Snapshot, check_version, parse_json
@@ -41,19 +41,58 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Suppressed:
+    """A finding that the policy expects, and so does not count.
+
+    ``reason``   why, in the words of the policy
+    ``expires``  the last day of the expectation, ISO 8601; None for none
+    ``where``    the expectation's place in the policy
+    """
+
+    finding: Finding
+    reason: str
+    expires: str | None
+    where: str
+
+
+@dataclass(frozen=True)
+class ErrorAnswer:
+    """Which finding explains the error that the user has (``--error``).
+
+    ``source``   what the user called the log
+    ``text``     the error in it, one line
+    ``finding``  identity of the finding that explains it; None where none does
+    ``match``    ``verbatim`` or ``pattern`` (equal but for paths, versions and numbers); None where none does
+    """
+
+    source: str
+    text: str
+    finding: Identity | None
+    match: str | None
+
+
+@dataclass(frozen=True)
 class Target:
     environment: Environment
     explanation: Explanation
+    suppressed: tuple[Suppressed, ...] = ()
+    error: ErrorAnswer | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """``baseline`` is None for ``check`` and for the ticket of one environment."""
+    """``baseline`` is None for ``check`` and for the ticket of one environment.
+
+    ``policy``   the file that says what is expected; None for none
+    ``notices``  what the policy says of itself: expectations that have expired, or that nothing met
+    """
 
     baseline: Environment | None
     targets: tuple[Target, ...]
     fail_on: Impact | None = Impact.BREAKS
     tool_version: str = __version__
+    policy: str | None = None
+    notices: tuple[str, ...] = ()
 
     def failing(self) -> list[Finding]:
         return [
@@ -106,6 +145,8 @@ def document(report: Report) -> dict[str, Any]:
         "kind": "report",
         "tool": {"name": "driftcheck", "version": report.tool_version},
         "fail_on": report.fail_on.value if report.fail_on else "never",
+        "policy": report.policy,
+        "notices": list(report.notices),
         "baseline": _environment_document(report.baseline) if report.baseline else None,
         "targets": [
             {
@@ -122,6 +163,16 @@ def document(report: Report) -> dict[str, Any]:
                 ],
                 "unmeasured": [vars(entry) for entry in target.explanation.unmeasured],
                 "not_judged": [vars(entry) for entry in target.explanation.not_judged],
+                "suppressed": [
+                    {
+                        "finding": _finding_document(entry.finding),
+                        "reason": entry.reason,
+                        "expires": entry.expires,
+                        "where": entry.where,
+                    }
+                    for entry in target.suppressed
+                ],
+                "error": _error_document(target.error) if target.error else None,
             }
             for target in report.targets
         ],
@@ -136,6 +187,15 @@ def _environment_document(environment: Environment) -> dict[str, Any]:
         "problems": [
             {"section": section, "where": where, "reason": reason} for section, where, reason in environment.problems
         ],
+    }
+
+
+def _error_document(error: ErrorAnswer) -> dict[str, Any]:
+    return {
+        "source": error.source,
+        "text": error.text,
+        "finding": list(error.finding) if error.finding else None,
+        "match": error.match,
     }
 
 
@@ -156,6 +216,8 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
         "references": list(finding.references),
         "also_in_baseline": finding.also_in_baseline,
         "folds": [list(path) for path in finding.folds],
+        "caused_by": list(finding.caused_by) if finding.caused_by else None,
+        "reach": finding.reach,
     }
 
 
@@ -196,11 +258,18 @@ def _report(value: dict[str, Any]) -> Report:
                     unmeasured=tuple(Unmeasured(**found) for found in entry["unmeasured"]),
                     not_judged=tuple(NotJudged(**found) for found in entry["not_judged"]),
                 ),
+                tuple(
+                    Suppressed(_finding(found["finding"]), found["reason"], found["expires"], found["where"])
+                    for found in entry["suppressed"]
+                ),
+                _error(entry["error"]) if entry["error"] else None,
             )
             for entry in value["targets"]
         ),
         fail_on=None if value["fail_on"] == "never" else Impact(value["fail_on"]),
         tool_version=value["tool"]["version"],
+        policy=value["policy"],
+        notices=tuple(value["notices"]),
     )
 
 
@@ -211,6 +280,14 @@ def _environment(value: dict[str, Any]) -> Environment:
         value["incomplete"],
         tuple((entry["section"], entry["where"], entry["reason"]) for entry in value["problems"]),
     )
+
+
+def _error(value: dict[str, Any]) -> ErrorAnswer:
+    return ErrorAnswer(value["source"], value["text"], _identity(value["finding"]), value["match"])
+
+
+def _identity(value: Sequence[str] | None) -> Identity | None:
+    return (value[0], value[1], value[2]) if value else None
 
 
 def _finding(value: dict[str, Any]) -> Finding:
@@ -229,4 +306,6 @@ def _finding(value: dict[str, Any]) -> Finding:
         references=tuple(value["references"]),
         also_in_baseline=value["also_in_baseline"],
         folds=tuple(tuple(path) for path in paths),
+        caused_by=_identity(value["caused_by"]),
+        reach=value["reach"],
     )
