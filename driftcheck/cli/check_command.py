@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from driftcheck.cli.options import finish, impact_of, judging, measured, measuring, reporting
+from driftcheck.cli.options import Judging, Outputs, finish, impact_of, judging, measured, measuring, reporting
+from driftcheck.errors import InputError
+
+if TYPE_CHECKING:
+    from driftcheck.environments import Options
 
 
 @click.command(name="check")
 @click.argument("reference", default="host")
+@click.option(
+    "--on",
+    metavar="REFERENCE",
+    help="Put the environment on this machine (host, ssh:DEST, a snapshot) and say whether it would run there.",
+)
 @reporting
 @judging
 @measuring
-def command(
-    reference: str,
-    format_: str,
-    output: str,
-    output_files: tuple[tuple[str, str], ...],
-    all_: bool,
-    fail_on: str,
-    python: str | None,
-    pull: bool,
-    run_arguments: tuple[str, ...],
-    variables: tuple[str, ...],
-    try_imports: tuple[str, ...],
-) -> int:
+def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, options: Options) -> int:
     """Find what contradicts itself in one environment; no baseline is needed.
+
+    With --on the environment, such as an image that has never run, is judged on another machine: its kernel, CPU, GPU
+    and driver in the place of those where the image was measured. Nothing is run there but the probes, and where
+    the machine is a snapshot, nothing at all.
 
     \b
       driftcheck check
       driftcheck check python:.venv/bin/python --fail-on slows
+      driftcheck check image:svc:1.4 --on node7.json
     """
-    from driftcheck.environments import Options  # noqa: PLC0415
+    from driftcheck.placement import place  # noqa: PLC0415
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
-    snapshot = measured(
-        reference,
-        Options(python=python, variables=variables, pull=pull, run_arguments=run_arguments, try_imports=try_imports),
-    )
-    return finish(check_report(snapshot, impact_of(fail_on)), format_, output, output_files, all_)
+    if [reference, on].count("-") > 1:
+        raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
+    snapshot = measured(reference, options)
+    if on is not None:
+        snapshot = place(snapshot, measured(on))
+    return finish(check_report(snapshot, impact_of(judging.fail_on)), outputs)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from driftcheck.cli.exits import exit_code
+from driftcheck.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
@@ -19,14 +22,32 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-FORMATS = ("text", "json", "markdown")
 IMPACTS = ("breaks", "changes-results", "slows", "note", "never")
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Where a report goes, and in which formats: ``format`` to ``output``, and each of ``files`` (format, path)."""
+
+    format: str
+    output: str
+    files: tuple[tuple[str, str], ...]
+    all: bool
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What may fail a run. ``fail_on`` is an impact, or ``never``."""
+
+    fail_on: str
+
+
 def measuring(command: _Command) -> _Command:
-    """Options wherever a REFERENCE is measured."""
-    return _with(
+    """Options wherever a REFERENCE is measured; the command gets them as ``options``."""
+    return _bundle(
         command,
+        "options",
+        _measuring,
         click.option("--python", metavar="PATH", help="Ask this interpreter of the environment."),
         click.option("--pull", is_flag=True, help="Pull an image: before it is measured; else nothing is pulled."),
         click.option(
@@ -44,6 +65,13 @@ def measuring(command: _Command) -> _Command:
             help="Record the value of this environment variable too (secrets stay hidden). May be repeated.",
         ),
         click.option(
+            "--artifact",
+            "artifacts",
+            multiple=True,
+            metavar="PATH",
+            help="Fingerprint this model file over there too, or every one in this directory. May be repeated.",
+        ),
+        click.option(
             "--try-imports",
             metavar="NAME,...",
             callback=_modules,
@@ -53,27 +81,31 @@ def measuring(command: _Command) -> _Command:
 
 
 def reporting(command: _Command) -> _Command:
-    """Options of what ends in a report."""
-    return _with(
+    """Options of what ends in a report; the command gets them as ``outputs``."""
+    return _bundle(
         command,
-        click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True),
+        "outputs",
+        Outputs,
+        click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True),
         click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output."),
         click.option(
             "--output-file",
-            "output_files",
+            "files",
             multiple=True,
             metavar="FORMAT=FILE",
             callback=_outputs,
             help="Write the report in this format as well. May be repeated.",
         ),
-        click.option("--all", "all_", is_flag=True, help="Show everything that differs, not only what matters."),
+        click.option("--all", is_flag=True, help="Show everything that differs, not only what matters."),
     )
 
 
 def judging(command: _Command) -> _Command:
-    """Options of what may fail a run."""
-    return _with(
+    """Options of what may fail a run; the command gets them as ``judging``."""
+    return _bundle(
         command,
+        "judging",
+        Judging,
         click.option(
             "--fail-on",
             type=click.Choice(IMPACTS),
@@ -84,10 +116,29 @@ def judging(command: _Command) -> _Command:
     )
 
 
-def _with(command: _Command, *decorators: Callable[[_Command], _Command]) -> _Command:
+def _bundle(
+    command: _Command, keyword: str, kind: Callable[..., object], *decorators: Callable[[_Command], _Command]
+) -> _Command:
+    """Give a command some options, which it gets as one value."""
+
+    @functools.wraps(command)
+    def bundled(**given: Any) -> Any:
+        own = {name: given.pop(name) for name in names}
+        return command(**given, **{keyword: kind(**own)})
+
+    before = len(getattr(command, "__click_params__", ()))
+    result: Any = bundled
     for decorator in reversed(decorators):
-        command = decorator(command)
-    return command
+        result = decorator(result)
+    names = [parameter.name for parameter in result.__click_params__[before:]]
+    found: _Command = result
+    return found
+
+
+def _measuring(**given: Any) -> Options:
+    from driftcheck.environments import Options  # noqa: PLC0415
+
+    return Options(**given)
 
 
 def impact_of(text: str) -> Impact | None:
@@ -97,22 +148,22 @@ def impact_of(text: str) -> Impact | None:
     return None if text == "never" else Impact(text)
 
 
-def measured(reference: str, options: Options) -> Snapshot:
+def measured(reference: str, options: Options | None = None) -> Snapshot:
     """The snapshot of a reference; what reading it showed goes to standard error."""
-    from driftcheck.environments import snapshot_of  # noqa: PLC0415
+    from driftcheck.environments import Options, snapshot_of  # noqa: PLC0415
 
-    snapshot = snapshot_of(reference, options)
+    snapshot = snapshot_of(reference, options or Options())
     for warning in snapshot.warnings:
         click.echo(f"Warning: {warning}", err=True)
     return snapshot
 
 
-def finish(report: Report, format_: str, output: str, output_files: Sequence[tuple[str, str]], all_: bool) -> int:
+def finish(report: Report, outputs: Outputs) -> int:
     """Write a report everywhere it was asked for; the exit code."""
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    for name, path in ((format_, output), *output_files):
-        write_text(path, render(report, name, all_, to_output=path == "-"))
+    for name, path in ((outputs.format, outputs.output), *outputs.files):
+        write_text(path, render(report, name, outputs.all, to_output=path == "-"))
     return exit_code(report)
 
 

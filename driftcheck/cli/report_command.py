@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import finish, reporting
+from driftcheck.cli.options import Outputs, finish, reporting
 
 
 @click.command(name="report")
 @click.argument("file")
 @reporting
-def command(file: str, format_: str, output: str, output_files: tuple[tuple[str, str], ...], all_: bool) -> int:
+def command(file: str, outputs: Outputs) -> int:
     """Render a saved report again, or a snapshot as the ticket of one environment.
 
     FILE is what `diff` or `check` wrote with --format json, a snapshot, or - for standard input. The exit code is 0
@@ -24,5 +24,5 @@ def command(file: str, format_: str, output: str, output_files: tuple[tuple[str,
     """
     from driftcheck.report.load import load  # noqa: PLC0415
 
-    finish(load(file), format_, output, output_files, all_)
+    finish(load(file), outputs)
     return CLEAN

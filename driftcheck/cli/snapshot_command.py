@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import click
 
 from driftcheck.cli.exits import CLEAN
 from driftcheck.cli.options import measured, measuring
+
+if TYPE_CHECKING:
+    from driftcheck.environments import Options
 
 
 @click.command(name="snapshot")
@@ -13,16 +19,7 @@ from driftcheck.cli.options import measured, measuring
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output.")
 @click.option("--label", metavar="NAME", help="What reports call this environment.")
 @measuring
-def command(
-    reference: str,
-    output: str,
-    label: str | None,
-    python: str | None,
-    pull: bool,
-    run_arguments: tuple[str, ...],
-    variables: tuple[str, ...],
-    try_imports: tuple[str, ...],
-) -> int:
+def command(reference: str, output: str, label: str | None, options: Options) -> int:
     """Fingerprint an environment into a JSON snapshot.
 
     Nothing of yours is imported or run, but for what --try-imports names. Secrets, user names and host names are left
@@ -32,20 +29,9 @@ def command(
       driftcheck snapshot -o laptop.json --label laptop
       driftcheck snapshot python:.venv/bin/python -o venv.json
     """
-    from driftcheck.environments import Options  # noqa: PLC0415
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    snapshot = measured(
-        reference,
-        Options(
-            python=python,
-            label=label,
-            variables=variables,
-            pull=pull,
-            run_arguments=run_arguments,
-            try_imports=try_imports,
-        ),
-    )
+    snapshot = measured(reference, replace(options, label=label))
     write_text(output, snapshot.text())
     if output != "-":
         interpreter = snapshot.header["interpreter"]

@@ -21,6 +21,7 @@ class Options:
     ``variables``  names of further environment variables whose values may be recorded
     ``pull``       an image is pulled before it is measured
     ``try_imports``  modules that are really imported over there
+    ``artifacts``  model files, by their paths over there, to fingerprint
     ``run_arguments``  options of ``docker run`` with which an image is measured (``run_arguments.py``)
     """
 
@@ -30,6 +31,7 @@ class Options:
     pull: bool = False
     run_arguments: tuple[str, ...] = ()
     try_imports: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
 
 
 class Kind(Protocol):
