@@ -85,6 +85,8 @@ class Report:
 
     ``policy``   the file that says what is expected; None for none
     ``notices``  what the policy says of itself: expectations that have expired, or that nothing met
+    ``location`` the file of the user's repository that CI systems show the findings at (:mod:`.locations`); None
+                 for none
     """
 
     baseline: Environment | None
@@ -93,6 +95,7 @@ class Report:
     tool_version: str = __version__
     policy: str | None = None
     notices: tuple[str, ...] = ()
+    location: str | None = None
 
     def failing(self) -> list[Finding]:
         return [
@@ -147,6 +150,7 @@ def document(report: Report) -> dict[str, Any]:
         "fail_on": report.fail_on.value if report.fail_on else "never",
         "policy": report.policy,
         "notices": list(report.notices),
+        "location": report.location,
         "baseline": _environment_document(report.baseline) if report.baseline else None,
         "targets": [
             {
@@ -270,6 +274,7 @@ def _report(value: dict[str, Any]) -> Report:
         tool_version=value["tool"]["version"],
         policy=value["policy"],
         notices=tuple(value["notices"]),
+        location=value["location"],
     )
 
 
