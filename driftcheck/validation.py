@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
 
 
+_SCHEMAS = "driftcheck.schemas"
+_SECTIONS = "driftcheck.schemas.sections"
+
+
 def names() -> list[str]:
     """The schemas that there are, by the names that ``driftcheck schema`` takes."""
-    folder = importlib.resources.files("driftcheck.schemas")
-    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    return _names(_SCHEMAS)
+
+
+def sections() -> list[str]:
+    """Names of the sections of a snapshot."""
+    return _names(_SECTIONS)
 
 
 @functools.cache
@@ -29,16 +37,16 @@ def schema(name: str) -> dict[str, Any]:
     """
     if name not in names():
         raise KeyError(name)
-    loaded: dict[str, Any] = _read("driftcheck.schemas", name)
+    loaded: dict[str, Any] = _read(_SCHEMAS, name)
     if name == "snapshot":
-        sections = loaded["properties"]["sections"]
-        frame = sections.pop("patternProperties")["^SECTION$"]
-        sections["properties"] = {
-            section: {**frame, "properties": {**frame["properties"], "facts": facts}}
-            for section, facts in _sections().items()
+        inside = loaded["properties"]["sections"]
+        frame = inside.pop("patternProperties")["^SECTION$"]
+        inside["properties"] = {
+            section: {**frame, "properties": {**frame["properties"], "facts": _read(_SECTIONS, section)}}
+            for section in sections()
         }
     if name == "report":
-        header = _read("driftcheck.schemas", "snapshot")["properties"]["header"]
+        header = _read(_SCHEMAS, "snapshot")["properties"]["header"]
         target = loaded["properties"]["targets"]["items"]["properties"]["environment"]
         for environment in (loaded["properties"]["baseline"], target):
             environment["properties"]["header"] = header
@@ -76,10 +84,9 @@ def _validator(name: str) -> Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(schema(name))
 
 
-def _sections() -> dict[str, Any]:
-    folder = importlib.resources.files("driftcheck.schemas.sections")
-    found = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
-    return {name: _read("driftcheck.schemas.sections", name) for name in found}
+def _names(package: str) -> list[str]:
+    folder = importlib.resources.files(package)
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
 
 
 def _read(package: str, name: str) -> Any:

@@ -56,6 +56,16 @@ class Suppressed:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """Changes that the policy expects, and that are no drift; the other fields are those of ``Suppressed``."""
+
+    changes: tuple[Change, ...]
+    reason: str
+    expires: str | None
+    where: str
+
+
+@dataclass(frozen=True)
 class ErrorAnswer:
     """Which finding explains the error that the user has (``--error``).
 
@@ -77,6 +87,7 @@ class Target:
     explanation: Explanation
     suppressed: tuple[Suppressed, ...] = ()
     error: ErrorAnswer | None = None
+    expected: tuple[Expected, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class Report:
         ]
 
     def incomplete(self) -> bool:
-        """Whether a section that the baseline measured could not be measured in a target."""
+        """Whether a section that the baseline measured, or the policy requires, could not be measured in a target."""
         return any(
             entry.side == "target" and entry.status in {"unavailable", "failed", "missing"}
             for target in self.targets
@@ -156,15 +167,7 @@ def document(report: Report) -> dict[str, Any]:
             {
                 "environment": _environment_document(target.environment),
                 "findings": [_finding_document(finding) for finding in target.explanation.findings],
-                "changes": [
-                    {
-                        "path": list(change.path),
-                        "kind": change.kind,
-                        "before": change.before,
-                        "after": change.after,
-                    }
-                    for change in target.explanation.changes
-                ],
+                "changes": [_change_document(change) for change in target.explanation.changes],
                 "unmeasured": [vars(entry) for entry in target.explanation.unmeasured],
                 "not_judged": [vars(entry) for entry in target.explanation.not_judged],
                 "suppressed": [
@@ -175,6 +178,15 @@ def document(report: Report) -> dict[str, Any]:
                         "where": entry.where,
                     }
                     for entry in target.suppressed
+                ],
+                "expected": [
+                    {
+                        "changes": [_change_document(change) for change in entry.changes],
+                        "reason": entry.reason,
+                        "expires": entry.expires,
+                        "where": entry.where,
+                    }
+                    for entry in target.expected
                 ],
                 "error": _error_document(target.error) if target.error else None,
             }
@@ -192,6 +204,10 @@ def _environment_document(environment: Environment) -> dict[str, Any]:
             {"section": section, "where": where, "reason": reason} for section, where, reason in environment.problems
         ],
     }
+
+
+def _change_document(change: Change) -> dict[str, Any]:
+    return {"path": list(change.path), "kind": change.kind, "before": change.before, "after": change.after}
 
 
 def _error_document(error: ErrorAnswer) -> dict[str, Any]:
@@ -255,10 +271,7 @@ def _report(value: dict[str, Any]) -> Report:
                 _environment(entry["environment"]),
                 Explanation(
                     findings=tuple(_finding(found) for found in entry["findings"]),
-                    changes=tuple(
-                        Change(tuple(found["path"]), found["kind"], found["before"], found["after"])
-                        for found in entry["changes"]
-                    ),
+                    changes=tuple(_change(found) for found in entry["changes"]),
                     unmeasured=tuple(Unmeasured(**found) for found in entry["unmeasured"]),
                     not_judged=tuple(NotJudged(**found) for found in entry["not_judged"]),
                 ),
@@ -267,6 +280,15 @@ def _report(value: dict[str, Any]) -> Report:
                     for found in entry["suppressed"]
                 ),
                 _error(entry["error"]) if entry["error"] else None,
+                tuple(
+                    Expected(
+                        tuple(_change(change) for change in found["changes"]),
+                        found["reason"],
+                        found["expires"],
+                        found["where"],
+                    )
+                    for found in entry["expected"]
+                ),
             )
             for entry in value["targets"]
         ),
@@ -285,6 +307,10 @@ def _environment(value: dict[str, Any]) -> Environment:
         value["incomplete"],
         tuple((entry["section"], entry["where"], entry["reason"]) for entry in value["problems"]),
     )
+
+
+def _change(value: dict[str, Any]) -> Change:
+    return Change(tuple(value["path"]), value["kind"], value["before"], value["after"])
 
 
 def _error(value: dict[str, Any]) -> ErrorAnswer:
