@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from driftcheck.diff import Change, Unmeasured, changes, unmeasured
-from driftcheck.findings import Evidence, Finding
+from driftcheck.findings import Evidence, Finding, Identity
+from driftcheck.folding import fold
+from driftcheck.ranking import ranked
 from driftcheck.rules import contradictions, drifts
-from driftcheck.rules.base import Rule, lookup
+from driftcheck.rules.base import Contradiction, Drift, Rule, Sides, lookup
 from driftcheck.snapshot import Snapshot
 
 
@@ -38,60 +40,74 @@ class Explanation:
 
 def explain_one(target: Snapshot) -> Explanation:
     """The contradictions of one environment."""
-    findings, not_judged = _contradictions(target, None)
-    return Explanation(_ranked(findings), not_judged=tuple(not_judged))
+    return _explained(None, target, contradictions(), ())
 
 
 def explain_pair(baseline: Snapshot, target: Snapshot) -> Explanation:
     """What differs between two environments and what that means for the second."""
-    differing = changes(baseline, target)
-    findings, not_judged = _contradictions(target, baseline)
-    known, _ = _contradictions(baseline, None)
-    in_baseline = {finding.identity for finding in known}
-    findings = [
-        replace(
-            finding,
-            also_in_baseline=finding.identity in in_baseline,
-            evidence=_both_sides(finding.evidence, baseline),
-        )
-        for finding in findings
-    ]
-    pairs: list[tuple[Rule, Finding]] = []
-    for rule in drifts():
-        if _does_not_apply(rule, [baseline, target]):
-            continue
-        missing = _missing(rule, (("baseline", baseline), ("target", target)))
-        if missing:
-            not_judged.append(NotJudged(rule.code, rule.name, missing))
-            continue
-        try:
-            pairs.extend((rule, finding) for finding in rule.check(baseline, target))
-        except Exception as error:  # noqa: BLE001 - one broken rule must not cost the others
-            not_judged.append(_fault(rule, error))
-    findings.extend(_folded(pairs, differing))
+    rules: list[Rule] = [*contradictions(), *drifts()]
+    return _explained(baseline, target, rules, changes(baseline, target))
+
+
+def _explained(
+    baseline: Snapshot | None, target: Snapshot, rules: Sequence[Rule], differing: Sequence[Change]
+) -> Explanation:
+    pairs, not_judged = _judged(rules, target, baseline)
+    if baseline is not None:
+        known = {finding.identity for _, finding in _judged(contradictions(), baseline, None)[0]}
+        pairs = [
+            (rule, _beside(finding, baseline, known) if isinstance(rule, Contradiction) else finding)
+            for rule, finding in pairs
+        ]
+    findings = fold(
+        pairs, differing, Sides(baseline, target), lambda rule, error: not_judged.append(_fault(rule, error))
+    )
     return Explanation(
-        _ranked(findings),
+        ranked(findings, target),
         tuple(differing),
-        tuple(unmeasured(baseline, target)),
+        tuple(unmeasured(baseline, target)) if baseline is not None else (),
         tuple(_unique(not_judged)),
     )
 
 
-def _contradictions(target: Snapshot, baseline: Snapshot | None) -> tuple[list[Finding], list[NotJudged]]:
-    findings: list[Finding] = []
+def _judged(
+    rules: Iterable[Rule], target: Snapshot, baseline: Snapshot | None
+) -> tuple[list[tuple[Rule, Finding]], list[NotJudged]]:
+    """What rules say of a target, and which of them cannot say anything."""
+    pairs: list[tuple[Rule, Finding]] = []
     not_judged: list[NotJudged] = []
-    for rule in contradictions():
-        if _does_not_apply(rule, [target]):
+    for rule in rules:
+        sides = [("target", target)]
+        if isinstance(rule, Drift) and baseline is not None:
+            sides.insert(0, ("baseline", baseline))
+        if _does_not_apply(rule, [snapshot for _, snapshot in sides]):
             continue
-        missing = _missing(rule, (("target", target),))
+        missing = _missing(rule, sides)
         if missing:
             not_judged.append(NotJudged(rule.code, rule.name, missing))
             continue
         try:
-            findings.extend(rule.check(target, baseline))
+            pairs.extend((rule, finding) for finding in _check(rule, target, baseline))
         except Exception as error:  # noqa: BLE001 - one broken rule must not cost the others
             not_judged.append(_fault(rule, error))
-    return findings, not_judged
+    return pairs, not_judged
+
+
+def _check(rule: Rule, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+    if isinstance(rule, Contradiction):
+        return rule.check(target, baseline)
+    if isinstance(rule, Drift) and baseline is not None:
+        return rule.check(baseline, target)
+    return iter(())
+
+
+def _beside(finding: Finding, baseline: Snapshot, known: Collection[Identity]) -> Finding:
+    """A contradiction beside a baseline: whether that has it too, and the facts of both sides."""
+    return replace(
+        finding,
+        also_in_baseline=finding.identity in known,
+        evidence=_both_sides(finding.evidence, baseline),
+    )
 
 
 def _does_not_apply(rule: Rule, snapshots: Iterable[Snapshot]) -> bool:
@@ -126,24 +142,6 @@ def _both_sides(evidence: Sequence[Evidence], baseline: Snapshot) -> tuple[Evide
             if counterpart not in evidence:
                 result.append(counterpart)
     return tuple(result)
-
-
-def _folded(pairs: Sequence[tuple[Rule, Finding]], differing: Sequence[Change]) -> list[Finding]:
-    """Each change under the first finding that explains it; the one with the widest reach is asked first."""
-    reach = {
-        index: [change.path for change in differing if rule.explains(finding, change)]
-        for index, (rule, finding) in enumerate(pairs)
-    }
-    taken: set[tuple[str, ...]] = set()
-    folds: dict[int, list[tuple[str, ...]]] = {}
-    for index in sorted(reach, key=lambda index: -len(reach[index])):
-        folds[index] = [path for path in reach[index] if path not in taken]
-        taken.update(folds[index])
-    return [finding.with_folds(folds[index]) for index, (_, finding) in enumerate(pairs)]
-
-
-def _ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    return tuple(sorted(findings, key=lambda finding: finding.rank))
 
 
 def _unique(entries: Iterable[NotJudged]) -> list[NotJudged]:

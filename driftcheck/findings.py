@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -101,19 +101,6 @@ class Finding:
     def identity(self) -> Identity:
         return (self.code, self.subject.kind, self.subject.name)
 
-    @property
-    def rank(self) -> tuple[Any, ...]:
-        """Sorts findings in the order in which a person should look at them."""
-        return (
-            self.also_in_baseline,
-            self.impact.rank,
-            self.confidence.rank,
-            self.predicted_error is None,  # what one would see first comes before what that hides
-            -len(self.folds),
-            self.code,
-            self.subject.name,
-        )
-
     def fails(self, limit: Impact | None) -> bool:
         """Whether this finding ends a run with exit code 1, given ``--fail-on``."""
         return (
@@ -122,6 +109,3 @@ class Finding:
             and self.confidence is not Confidence.POSSIBLE
             and self.impact.rank <= limit.rank
         )
-
-    def with_folds(self, folds: Sequence[tuple[str, ...]]) -> Finding:
-        return replace(self, folds=tuple(folds))

@@ -11,7 +11,7 @@ from driftcheck.probes.common import digest as digest_of
 from driftcheck import explain
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Impact, Subject
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Section, Snapshot
 
 
@@ -50,8 +50,8 @@ class Moved(Drift):
         if lookup(baseline, ["system", "os"]) != lookup(target, ["system", "os"]):
             yield self.finding(Impact.NOTE, Confidence.CERTAIN, "another base", Subject("os", "os"), "It moved.")
 
-    def explains(self, finding: Finding, change: Change) -> bool:
-        del finding
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del finding, sides
         return change.path[1].startswith(self.prefixes)
 
 

@@ -11,6 +11,7 @@ from driftcheck.diff import Change, Unmeasured
 from driftcheck.findings import Confidence, Evidence, Finding, Impact
 from driftcheck.report.cleaning import line
 from driftcheck.report.summary import FRAMEWORKS
+from driftcheck.rules.effects import distributions_of_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -285,7 +286,7 @@ def remaining(target: Target) -> list[Group]:
     for change in target.explanation.changes:
         if change.path not in folded:
             title, name = _item_name(change.path)
-            owners = _owners(change)
+            owners = distributions_of_change(change) if change.section == "libraries" else set()
             if owners and owners <= differ:
                 title, name = LIBRARIES_OF_PACKAGES, " ".join(sorted(owners))
             groups.setdefault(title, {}).setdefault(name, []).append(change)
@@ -293,20 +294,6 @@ def remaining(target: Target) -> list[Group]:
         Group(title, tuple(sorted((_item(name, found) for name, found in things.items()), key=_importance)))
         for title, things in sorted(groups.items(), key=lambda group: (_ORDER.get(group[0], len(_ORDER)), group[0]))
     ]
-
-
-def _owners(change: Change) -> set[str]:
-    """The distributions whose shared libraries a change is about."""
-    path = change.path
-    if path[:1] != ("libraries",) or len(path) < 3:
-        return set()
-    if path[1] == "distributions":
-        return {path[2]}
-    values = [value for value in (change.before, change.after) if isinstance(value, dict)]
-    records = [record for value in values for record in (value, *value.values()) if isinstance(record, dict)]
-    names = [record.get("distribution", record.get("used_by")) for record in records]
-    found = {name for entry in names for name in (entry if isinstance(entry, dict) else [entry])}
-    return {name for name in found if isinstance(name, str)}
 
 
 def remaining_title(groups: Sequence[Group]) -> str:

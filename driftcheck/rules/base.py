@@ -18,6 +18,7 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from driftcheck.diff import Change
@@ -40,6 +41,14 @@ FAMILIES = {
 PARAGRAPHS = ("Compares", "Why", "See", "Decided", "Fix", "Limits")
 
 
+@dataclass(frozen=True)
+class Sides:
+    """The two snapshots of a comparison. ``baseline`` is None where an environment is judged alone."""
+
+    baseline: Snapshot | None
+    target: Snapshot
+
+
 class Rule:
     """Common to both kinds. ``reads`` names the sections without which the rule cannot be judged."""
 
@@ -48,9 +57,14 @@ class Rule:
     reads: ClassVar[tuple[str, ...]]
     references: ClassVar[tuple[str, ...]] = ()
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         """Whether this change is an effect of the finding, and can be folded under it."""
-        del finding, change
+        del finding, change, sides
+        return False
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """Whether another finding of the same target is an effect of this one, and would go with it."""
+        del finding, effect, sides
         return False
 
     def finding(

@@ -9,7 +9,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules.accelerators import build_of, judge
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import (
     HERE,
     SPECIFICATIONS,
@@ -79,7 +79,8 @@ class PKG005(Drift):
         if elsewhere:
             yield self._elsewhere(baseline, target, elsewhere)
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         names = {entry.path[2] for entry in finding.evidence}
         return change.path[:2] == HERE and len(change.path) > 3 and change.path[2] in names
 

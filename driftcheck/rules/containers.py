@@ -10,7 +10,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
 MIB = 1 << 20
@@ -204,7 +204,8 @@ class BOX002(Drift):
             fix=[Fix("docker-run", f"--cpus={there}")],
         )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         if finding.subject.name == "memory":
             return change.path == ("limits", "cgroup", "memory_bytes")
         return change.path[:2] in {("limits", "cpu_limit"), ("limits", "cpus")} or change.path in {

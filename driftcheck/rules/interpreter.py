@@ -11,7 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import tables
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
 
@@ -89,7 +89,8 @@ class PY001(Drift):
                 fix=_interpreter_fix(before),
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         if change.section == "python":
             return _follows_in_python(change)
         if change.section == "packages":
@@ -361,7 +362,8 @@ class PY003(Drift):
                 fix=_build_fix(target, module),
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         return change.path == ("python", "missing_modules", finding.subject.name)
 
 

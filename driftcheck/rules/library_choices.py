@@ -10,7 +10,7 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import shared_objects as so
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import distributions_of, pinned, pip_fix
 from driftcheck.rules.libraries import LOADER_MANUAL, is_plugin_of_accelerator
 from driftcheck.rules.shared_objects import Failing
@@ -76,7 +76,8 @@ class LIB006(Drift):
                 fix=self._fix(baseline, target, old[1], new),
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         if change.section != "libraries":
             return False
         if change.path[1:2] == ("libraries",):

@@ -11,7 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import tables
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
 
@@ -79,7 +79,8 @@ class SYS001(Drift):
                 fix=[Fix("advice", f"Compare with an environment on {there}, such as a container of the image.")],
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         path = change.path
         if change.section in {"system", "programs", "machine", "limits", "libraries"}:
             return True
@@ -216,8 +217,8 @@ class SYS002(Drift):
                 fix=_image_fix(target, before[0]),
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
-        del finding
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del finding, sides
         path = change.path
         if change.section == "python":
             return path[1] in {"soabi", "extension_suffixes"} or path[1:3] in {
@@ -493,8 +494,8 @@ class SYS004(Drift):
             fix=[wheels.rebuild_fix()] if impact is Impact.BREAKS else [],
         )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
-        del finding
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del finding, sides
         if change.section == "python":
             return change.path[1:3] in {
                 ("platform", "libc_version"),

@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from driftcheck.diff import Change, own_distributions, required_name
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, SPECIFICATIONS, count_of, distributions_of, pinned, pip_fix, titled
 from driftcheck.snapshot import Snapshot
 
@@ -275,6 +275,6 @@ class PKG010(Drift):
             fix=pip_fix(target, "install " + " ".join(pinned(record) for record in records)),
         )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
-        del finding
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del finding, sides
         return change.kind == "removed" and change.path[:2] == HERE and len(change.path) == 3

@@ -10,7 +10,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Drift, at, lookup
+from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
 
@@ -83,7 +83,8 @@ class CPU001(Drift):
                 fix=_platform_fix(there),
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         path = change.path
         if change.section == "machine":
             return path[1] in {"architecture", "cpu", "level", "byteorder", "page_size", "cores"}
@@ -237,8 +238,8 @@ class CPU002(Drift):
             fix=_processor_fix([]),
         )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
-        del finding
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del finding, sides
         return change.path[:2] == ("machine", "level") or change.path[:2] == ("machine", "cpu")
 
 

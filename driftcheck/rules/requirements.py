@@ -196,23 +196,40 @@ def requested_extras(distributions: Facts, environment: Mapping[str, str]) -> di
     return extras
 
 
+def needs(distributions: Facts, python: Facts) -> dict[str, list[str]]:
+    """The installed distributions that each installed one requires here, by normalised name, sorted."""
+    return {
+        owner: sorted({name for name, _, _ in wanted if name in distributions})
+        for owner, wanted in requirements_of(distributions, python).items()
+    }
+
+
+def requirements_of(distributions: Facts, python: Facts) -> dict[str, list[tuple[str, Requirement, str]]]:
+    """What each distribution requires for this interpreter, with the extras that others ask for.
+
+    Of each requirement the normalised name, itself, and its text in the snapshot (the key below ``requires``).
+    """
+    environment = marker_environment(python)
+    extras = requested_extras(distributions, environment)
+    found: dict[str, list[tuple[str, Requirement, str]]] = {}
+    for owner in sorted(distributions):
+        own = extras.get(owner, frozenset())
+        found[owner] = [
+            (canonicalize_name(wanted.name), wanted, text)
+            for text, marker in sorted(distributions[owner]["requires"].items())
+            if _holds(marker, environment, own) and (wanted := _requirement(text)) is not None
+        ]
+    return found
+
+
 def unmet(distributions: Facts, python: Facts) -> Iterator[Unmet]:
     """Requirements of installed distributions that do not hold, by owner and requirement.
 
     A pre-release satisfies a requirement once it is installed, as ``pip check`` sees it. A version that PEP
     440 cannot parse satisfies everything: nothing can be proved of it.
     """
-    environment = marker_environment(python)
-    extras = requested_extras(distributions, environment)
-    for owner in sorted(distributions):
-        own = extras.get(owner, frozenset())
-        for text, marker in sorted(distributions[owner]["requires"].items()):
-            if not _holds(marker, environment, own):
-                continue
-            wanted = _requirement(text)
-            if wanted is None:
-                continue
-            name = canonicalize_name(wanted.name)
+    for owner, entries in requirements_of(distributions, python).items():
+        for name, wanted, text in entries:
             record = distributions.get(name)
             if record is None:
                 yield Unmet(owner, text, name, _text(wanted), wanted.specifier, None)

@@ -8,7 +8,7 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
 # Variables that set the size of a pool, and whether their library takes a number above the CPUs that it sees.
@@ -239,7 +239,8 @@ class ENV002(Drift):
             fix=fixes,
         )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         return change.section == "variables" and any(
             entry.path[:3] == change.path[:3] for entry in finding.evidence if entry.path[0] == "variables"
         )
@@ -310,7 +311,8 @@ class ENV003(Drift):
                 fix=[Fix("variable", f"unset {name}" if after else f"{name}={value}")],
             )
 
-    def explains(self, finding: Finding, change: Change) -> bool:
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
         name = finding.subject.name
         if change.path[:3] == ("variables", "variables", name):
             return True

@@ -9,7 +9,9 @@ import pytest
 from driftcheck.diff import Change, Unmeasured
 from driftcheck.explain import Explanation, NotJudged
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
+from driftcheck.ranking import ranked
 from driftcheck.report.model import Environment, Report, Target
+from driftcheck.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,7 +240,7 @@ def diff_report() -> Report:
             ),
         ),
         Explanation(
-            tuple(sorted(found + known, key=lambda entry: entry.rank)),
+            ranked(found + known, Snapshot({}, {})),
             tuple(drift()),
             (Unmeasured("machine", "target", "unavailable", "an image that does not run has no machine"),),
             (

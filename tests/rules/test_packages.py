@@ -13,7 +13,7 @@ from driftcheck.diff import changes
 from driftcheck.explain import explain_pair
 from driftcheck.findings import Confidence, Finding, Impact
 from driftcheck.rules import all_rules
-from driftcheck.rules.base import PARAGRAPHS, Contradiction, Drift, paragraphs_of, title_of
+from driftcheck.rules.base import PARAGRAPHS, Contradiction, Drift, Sides, paragraphs_of, title_of
 
 RULES = [rule for rule in all_rules() if rule.code.startswith("PKG")]
 
@@ -891,4 +891,4 @@ def test_no_rule_raises_on_facts_that_the_schema_allows(
             assert finding.title
             assert finding.explanation
             for change in changes(before, after):
-                rule.explains(finding, change)
+                rule.explains(finding, change, Sides(before, after))
