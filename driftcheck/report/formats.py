@@ -69,6 +69,7 @@ _RENDERERS = {
     "text": ("driftcheck.report.text", "render"),
     "json": ("driftcheck.report.model", "render"),
     "markdown": ("driftcheck.report.markdown", "render"),
+    "sarif": ("driftcheck.report.sarif", "render"),
 }
 
 FORMATS = tuple(_RENDERERS)
