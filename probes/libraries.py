@@ -771,7 +771,7 @@ class _Measurement:
         if self.loader.libc != "musl":
             for mapped, provider, soname, version in _lacking_versions(self.start):
                 self._add_version(lacking, mapped, provider, soname, version)
-        return {
+        facts = {
             "path": self.executable,
             "libc": self.loader.libc if file is not None else None,
             "loader": self.loader.interpreter,
@@ -780,6 +780,11 @@ class _Measurement:
             "missing": self._failures(self.start.failed),
             "missing_versions": lacking,
         }
+        levels = [(mapped.elf.isa, -number) for number, mapped in enumerate(self.start.mapped) if mapped.elf.isa]
+        if levels:
+            level, number = max(levels)
+            facts["x86_64_level"] = {"level": level, "file": self.name(self.start.mapped[-number].answer.name)}
+        return facts
 
 
 def _wants_executable_stack(file: "elf.Elf") -> "bool":

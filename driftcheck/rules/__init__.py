@@ -15,6 +15,7 @@ MODULES = (
     "builds",
     "interpreter",
     "processor",
+    "machine_fit",
     "operating_system",
     "variables",
     "containers",

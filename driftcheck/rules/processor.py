@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.knowledge import tables
-from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
+from driftcheck.rules import effects, wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
@@ -102,6 +99,16 @@ class CPU001(Drift):
             return path[1:3] == ("packages", "packages") and _names_architecture(path[-1])
         return change.section in {"system", "programs", "libraries"} and _same_but_architecture(change)
 
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del finding
+        here = architecture_of(sides.target)
+        if effect.code in {"LIB004", "BOX009"}:
+            return True
+        return here is not None and (
+            effects.required_by_marker(effect, ("platform_machine",))
+            or effects.misfits(effect, sides.target, wheels.for_other_machine(sides.target, here[0]))
+        )
+
 
 def architecture_of(snapshot: Snapshot) -> tuple[str, tuple[str, ...]] | None:
     """(architecture by its Linux name, where the fact stands), or None."""
@@ -154,27 +161,20 @@ def _platform_fix(architecture: str) -> list[Fix]:
 class CPU002(Drift):
     """The target's processor has another x86-64 level than the baseline's.
 
-    Compares: the highest x86-64 level (v1 to v4 of the psABI) of the two processors, the flags of the
-    target's, and what the installed wheels are known to need.
+    Compares: the highest x86-64 level (v1 to v4 of the psABI) of the two processors.
 
-    Why: code that was compiled for a higher level (with -march=native, or a wheel that assumes AVX) dies on
-    a lower one. Libraries that choose their kernels at run time (OpenBLAS, oneDNN, NumPy) choose others,
-    which are slower and round differently.
+    Why: libraries that choose their kernels at run time (OpenBLAS, oneDNN, NumPy) choose others on another
+    level, which are slower or faster and round differently. Code that was compiled for the higher level
+    (-march=native) dies on a lower one.
 
-    See: `Illegal instruction (core dumped)`, exit status 132; NumPy 2.4 and newer on a processor without
-    SSE4.2: `RuntimeError: NumPy was built with baseline optimizations: (X86_V2) but your machine doesn't
-    support: (X86_V2).`, or the illegal instruction where one comes before that check.
+    See: other low digits; `Illegal instruction (core dumped)`, exit status 132, from code of your own.
 
-    Decided: lower, and an installed distribution is known to need flags that are missing here: breaks,
-    likely, with its text. Lower, else: changes-results, likely where a numerical library is installed, else
-    possible. Higher: a note. Each row of the table was seen under qemu-x86_64 with CPUs of both sides of
-    the boundary.
+    Decided: lower: changes-results, likely where a numerical library is installed, else possible. Higher: a
+    note. What published wheels need without asking is CPU003's.
 
-    Fix: a machine or VM type with the baseline's instructions (CPU type host instead of kvm64 or qemu64),
-    or versions that were built for less.
+    Fix: a machine or VM type with the baseline's instructions (CPU type host instead of kvm64 or qemu64).
 
-    Limits: other differences inside one level (AVX512 subsets, AMX) are not judged. Builds with their own
-    options (conda, distributions, -march=native) may need more or less than the published wheels.
+    Limits: other differences inside one level (AVX512 subsets, AMX) are not judged.
     """
 
     code = "CPU002"
@@ -203,25 +203,6 @@ class CPU002(Drift):
                 evidence=evidence,
             )
             return
-        needs = _unmet(target, after)
-        if needs:
-            name, need, lacking = needs[0]
-            evidence += [at(target, "target", *wheels.DISTRIBUTIONS, known, "version") for known, _, _ in needs]
-            evidence += wheels.present(target, "target", ("machine", "cpu", "model"))
-            yield self.finding(
-                Impact.BREAKS,
-                Confidence.LIKELY,
-                f"The processor is {after}, and {wheels.listed([known for known, _, _ in needs])} "
-                f"{'needs' if len(needs) == 1 else 'need'} more",
-                subject,
-                f"The published wheels of {name} use {' '.join(lacking)} without asking; this processor "
-                "does not have "
-                f"them (the baseline is {before}). A process that reaches such an instruction is killed.",
-                predicted_error=need.predicted_error,
-                evidence=evidence,
-                fix=_processor_fix(needs),
-            )
-            return
         numerical = sorted(_NUMERICAL & wheels.installed(target).keys())
         yield self.finding(
             Impact.CHANGES_RESULTS,
@@ -235,7 +216,7 @@ class CPU002(Drift):
             )
             + "Code that was compiled for the baseline's processor (-march=native) dies with an illegal instruction.",
             evidence=evidence,
-            fix=_processor_fix([]),
+            fix=[SAME_PROCESSOR],
         )
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
@@ -243,39 +224,12 @@ class CPU002(Drift):
         return change.path[:2] == ("machine", "level") or change.path[:2] == ("machine", "cpu")
 
 
+SAME_PROCESSOR = Fix(
+    "advice", "Run it on a machine with the baseline's instructions; in a VM, give the guest the host's CPU type."
+)
+
 LEVELS = ("x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4")
 
 # Libraries that were seen to choose kernels by CPUID: NPY_DISABLE_CPU_FEATURES, OPENBLAS_CORETYPE and
 # ATEN_CPU_CAPABILITY change their results.
 _NUMERICAL = frozenset({"numpy", "scipy", "torch", "onnxruntime", "tensorflow", "jaxlib", "scikit-learn", "faiss-cpu"})
-
-
-def _unmet(target: Snapshot, level: str) -> list[tuple[str, tables.ProcessorNeed, Sequence[str]]]:
-    """(distribution, row of the table, flags that the processor lacks), for installed published wheels."""
-    flags: Any = lookup(target, ("machine", "cpu", "flags")) or {}
-    found: list[tuple[str, tables.ProcessorNeed, Sequence[str]]] = []
-    for need in tables.processor_needs():
-        record = wheels.installed(target).get(need.distribution)
-        if record is None or not tables.in_range(need.versions, req.version_of(record)):
-            continue
-        if all(tag.platform.startswith("linux_") for tag in req.wheel_tags(record)):
-            continue  # compiled on the spot, or installed by somebody else than a wheel installer
-        if flags:
-            lacking = [flag for flag in need.flags if flag not in flags]
-        else:
-            lacking = list(need.flags) if LEVELS.index(level) < LEVELS.index(need.level) else []
-        if lacking:
-            found.append((need.distribution, need, lacking))
-    return found
-
-
-def _processor_fix(needs: Sequence[tuple[str, tables.ProcessorNeed, Sequence[str]]]) -> list[Fix]:
-    lower = {"numpy": "numpy<2.4", "polars": "polars-lts-cpu"}
-    fixes = [Fix("pip", f'python -m pip install "{lower[name]}"') for name, _, _ in needs if name in lower]
-    fixes.append(
-        Fix(
-            "advice",
-            "Run it on a machine with the baseline's instructions; in a VM, give the guest the host's CPU type.",
-        )
-    )
-    return fixes

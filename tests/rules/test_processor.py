@@ -92,58 +92,15 @@ def test_cpu001_folds_the_processor_and_the_tags() -> None:
 # CPU002
 
 
-def test_cpu002_numpy_from_2_4_needs_v2() -> None:
-    """numpy 2.4.6 under qemu-x86_64 -cpu Penryn printed this text; with -cpu Nehalem (v2) it was imported."""
-    target = {
-        "packages": distributions(distribution("numpy", "2.4.6", tags=WHEEL)),
-        "machine": machine("x86-64-v1", cpu=cpu(V1)),
-    }
-    (found,) = findings("CPU002", baseline={"machine": machine("x86-64-v3")}, **target)
-    assert judged(found) == ("breaks", "likely")
-    assert found.predicted_error == (
-        "RuntimeError: NumPy was built with baseline optimizations: \n(X86_V2) but your machine doesn't support:\n"
-        "(X86_V2)."
-    )
-    assert "ssse3 sse4_1 sse4_2 popcnt" in found.explanation
-    assert found.fix[0].text == 'python -m pip install "numpy<2.4"'
-
-
-def test_cpu002_numpy_1_26_runs_on_v1() -> None:
-    """numpy 1.26.4 under qemu-x86_64 -cpu qemu64 was imported."""
-    target = {
-        "packages": distributions(distribution("numpy", "1.26.4", tags=WHEEL)),
-        "machine": machine("x86-64-v1", cpu=cpu(V1)),
-    }
-    (found,) = findings("CPU002", baseline={"machine": machine("x86-64-v3")}, **target)
-    assert judged(found) == ("changes-results", "likely")
-
-
-def test_cpu002_tensorflow_needs_avx_which_some_v2_processors_have() -> None:
-    packages = distributions(distribution("tensorflow-cpu", "2.15.1", tags=WHEEL))
+def test_cpu002_a_lower_level_rounds_differently() -> None:
     baseline = {"machine": machine("x86-64-v3")}
-    nehalem = findings("CPU002", baseline=baseline, packages=packages, machine=machine("x86-64-v2", cpu=cpu(V2)))
-    sandy_bridge = findings(
-        "CPU002", baseline=baseline, packages=packages, machine=machine("x86-64-v2", cpu=cpu(V2 | {"avx": True}))
-    )
-    assert [judged(found) for found in nehalem] == [("breaks", "likely")]
-    assert [finding.impact.value for finding in sandy_bridge] == ["changes-results"]
-
-
-def test_cpu002_without_flags_the_level_decides() -> None:
-    packages = distributions(distribution("numpy", "2.4.6", tags=WHEEL))
-    baseline = {"machine": machine("x86-64-v4")}
-    (v1,) = findings("CPU002", baseline=baseline, packages=packages, machine=machine("x86-64-v1"))
-    (v2,) = findings("CPU002", baseline=baseline, packages=packages, machine=machine("x86-64-v2"))
-    assert judged(v1) == ("breaks", "likely")
-    assert judged(v2) == ("changes-results", "likely")
-
-
-def test_cpu002_a_wheel_that_was_compiled_on_the_spot_is_not_in_the_table() -> None:
-    packages = distributions(distribution("numpy", "2.4.6", tags={"cp311-cp311-linux_x86_64": True}))
-    (found,) = findings(
-        "CPU002", baseline={"machine": machine("x86-64-v3")}, packages=packages, machine=machine("x86-64-v1")
-    )
-    assert found.impact.value == "changes-results"
+    packages = distributions(distribution("numpy", "1.26.4", tags=WHEEL))
+    (numerical,) = findings("CPU002", baseline=baseline, packages=packages, machine=machine("x86-64-v2"))
+    (other,) = findings("CPU002", baseline=baseline, machine=machine("x86-64-v2"))
+    assert [judged(one) for one in (numerical, other)] == [
+        ("changes-results", "likely"),
+        ("changes-results", "possible"),
+    ]
 
 
 def test_cpu002_a_higher_level_is_a_note() -> None:
