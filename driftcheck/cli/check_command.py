@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from driftcheck.cli.options import Judging, Outputs, finish, impact_of, judging, measured, measuring, reporting
+from driftcheck.cli.options import Judging, Outputs, finish, judging, measured, measuring, recording, reporting
 from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
 
     if [reference, on].count("-") > 1:
         raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
-    snapshot = measured(reference, options)
+    snapshot = measured(reference, recording(options, judging.policy))
     if on is not None:
         snapshot = place(snapshot, measured(on))
-    return finish(check_report(snapshot, impact_of(judging.fail_on)), outputs)
+    return finish(check_report(snapshot, judging.limit, judging.policy), outputs)

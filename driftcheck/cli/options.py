@@ -6,7 +6,8 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +18,7 @@ from driftcheck.report.formats import FORMATS
 if TYPE_CHECKING:
     from driftcheck.environments import Options
     from driftcheck.findings import Impact
+    from driftcheck.policy import Policy
     from driftcheck.report.model import Report
     from driftcheck.snapshot import Snapshot
 
@@ -37,9 +39,22 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Judging:
-    """What may fail a run. ``fail_on`` is an impact, or ``never``."""
+    """What may fail a run, and what is expected.
 
-    fail_on: str
+    ``fail_on``  an impact or ``never``; None where the command line does not say
+    ``policy``   the project's; None where it has none
+    """
+
+    fail_on: str | None
+    policy: Policy | None
+
+    @property
+    def limit(self) -> Impact | None:
+        """From which impact on a finding fails the run; None for never. The command line wins over the policy."""
+        from driftcheck.findings import Impact  # noqa: PLC0415
+
+        text = self.fail_on or (self.policy.fail_on if self.policy else None) or "breaks"
+        return None if text == "never" else Impact(text)
 
 
 def measuring(command: _Command) -> _Command:
@@ -105,15 +120,49 @@ def judging(command: _Command) -> _Command:
     return _bundle(
         command,
         "judging",
-        Judging,
+        _judging,
         click.option(
             "--fail-on",
             type=click.Choice(IMPACTS),
-            default="breaks",
-            show_default=True,
-            help="Exit with 1 from this impact on (findings that are certain or likely, and not in the baseline).",
+            help="Exit with 1 from this impact on (findings that are certain or likely, and not in the baseline). "
+            "Without it: what the policy says, else breaks.",
         ),
+        *_policy_options(),
     )
+
+
+def policed(command: _Command) -> _Command:
+    """Options of what the project wants to be recorded; the command gets its ``policy``."""
+    return _bundle(command, "policy", _policy, *_policy_options())
+
+
+def _policy_options() -> tuple[Callable[[_Command], _Command], ...]:
+    return (
+        click.option(
+            "--policy",
+            "policy_file",
+            metavar="FILE",
+            help="What the project expects. Without it: driftcheck.toml, or [tool.driftcheck] of pyproject.toml, here "
+            "or above.",
+        ),
+        click.option("--no-policy", "without_policy", is_flag=True, help="Take no notice of any policy."),
+    )
+
+
+def _judging(fail_on: str | None, **policy: Any) -> Judging:
+    return Judging(fail_on, _policy(**policy))
+
+
+def _policy(policy_file: str | None, *, without_policy: bool) -> Policy | None:
+    """The policy that was named, or else found."""
+    if policy_file is not None and without_policy:
+        raise click.UsageError("--policy and --no-policy exclude each other.")
+    if without_policy:
+        return None
+    from driftcheck import policy  # noqa: PLC0415
+
+    path = Path(policy_file) if policy_file is not None else policy.find(Path())
+    return policy.load(path) if path is not None else None
 
 
 def _bundle(
@@ -141,11 +190,15 @@ def _measuring(**given: Any) -> Options:
     return Options(**given)
 
 
-def impact_of(text: str) -> Impact | None:
-    """The value of --fail-on; None for never."""
-    from driftcheck.findings import Impact  # noqa: PLC0415
-
-    return None if text == "never" else Impact(text)
+def recording(options: Options, policy: Policy | None) -> Options:
+    """The options of a measurement with what the policy wants to be recorded."""
+    if policy is None:
+        return options
+    return replace(
+        options,
+        variables=(*policy.variables, *options.variables),
+        artifacts=(*policy.artifacts, *options.artifacts),
+    )
 
 
 def measured(reference: str, options: Options | None = None) -> Snapshot:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import measured, measuring
+from driftcheck.cli.options import measured, measuring, policed, recording
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
+    from driftcheck.policy import Policy
 
 
 @click.command(name="snapshot")
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output.")
 @click.option("--label", metavar="NAME", help="What reports call this environment.")
 @measuring
-def command(reference: str, output: str, label: str | None, options: Options) -> int:
+@policed
+def command(reference: str, output: str, label: str | None, options: Options, policy: Policy | None) -> int:
     """Fingerprint an environment into a JSON snapshot.
 
     Nothing of yours is imported or run, but for what --try-imports names. Secrets, user names and host names are left
@@ -31,7 +33,7 @@ def command(reference: str, output: str, label: str | None, options: Options) ->
     """
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    snapshot = measured(reference, replace(options, label=label))
+    snapshot = measured(reference, replace(recording(options, policy), label=label))
     write_text(output, snapshot.text())
     if output != "-":
         interpreter = snapshot.header["interpreter"]

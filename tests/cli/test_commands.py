@@ -191,8 +191,8 @@ def test_the_probe_file_makes_a_snapshot_like_any_other(taken: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["diff"], "Missing argument 'BASELINE'"),
-        (["diff", "a.json"], "Missing argument 'TARGET...'"),
+        (["diff", "--no-policy"], "Missing BASELINE and TARGET: "),
+        (["diff", "a.json", "--no-policy"], "Missing TARGET: "),
         (["nonsense"], "No such command 'nonsense'"),
         (["snapshot", "--nonsense"], "No such option"),
         (["diff", "x.json", "y.json"], "x.json: no such file"),
