@@ -8,6 +8,7 @@ set, a hidden value carries a keyed digest, so that a difference still shows.
 if __name__ == "__main__":
     __import__("common").run_alone(__file__)  # prints the section and exits
 
+import os
 import re
 
 from . import common
@@ -61,6 +62,16 @@ PREFIXES = (
     "MXNET_", "PADDLE_", "FLAGS_", "SKLEARN_", "SCIPY_", "NPY_", "LLAMA_", "GGML_", "RAY_",
 )  # fmt: skip
 
+# Variables that name files which have to be there, and what stands between two of them.
+FILES = {
+    "SSL_CERT_FILE": "",
+    "SSL_CERT_DIR": ":",
+    "REQUESTS_CA_BUNDLE": "",
+    "CURL_CA_BUNDLE": "",
+    "LD_PRELOAD": r"[ :]+",
+}
+_LONGEST = 4096
+
 # Values that are an address, an account or a place on a network: of no use to a comparison, and private.
 # NCCL_COMM_ID is host:port, TF_CONFIG lists the hosts of a cluster.
 _NEVER = re.compile(
@@ -80,7 +91,9 @@ _SESSION = re.compile(
 
 
 def measure(place: "Place") -> "Dict[str, Any]":
-    """Facts: ``{"variables": {NAME: {"value": str} | {"digest": str} | {}}}``.
+    """Facts: ``{"variables": {NAME: {"value": str, "missing": {PATH: True}} | {"digest": str} | {}}}``.
+
+    ``missing`` names the files that the value asks for and that are not there; it is left out where all are.
 
     Raises:
         Unavailable: for files that come without the configuration of an image.
@@ -89,17 +102,35 @@ def measure(place: "Place") -> "Dict[str, Any]":
         raise common.Unavailable("nothing states with which variables these files are started")
     wanted = frozenset(place.options.get("variables") or ())
     key = place.environ.get("DRIFTCHECK_KEY", "")
-    variables = {}
+    variables = {}  # type: Dict[str, Dict[str, Any]]
     for name, value in place.environ.items():
         if _SESSION.match(name) and name not in wanted:
             continue
         if matters(name, wanted):
             variables[name] = {"value": value}
+            missing = _missing(place, name, value)
+            if missing:
+                variables[name]["missing"] = missing
         elif key:
             variables[name] = {"digest": keyed_digest(key, name, value)}
         else:
             variables[name] = {}
     return {"variables": variables}
+
+
+def _missing(place: "Place", name: "str", value: "str") -> "Dict[str, bool]":
+    """The absolute paths in the value that lead nowhere. A relative one means another file in each directory."""
+    if name not in FILES or len(value) > _LONGEST:
+        return {}
+    paths = re.split(FILES[name], value) if FILES[name] else [value]
+    return {path: True for path in paths if path.startswith("/") and not _is_there(place, path)}
+
+
+def _is_there(place: "Place", path: "str") -> "bool":
+    try:
+        return os.path.exists(place.real(path))
+    except ValueError:  # a null byte
+        return False
 
 
 def matters(name: "str", wanted: "frozenset[str]" = frozenset()) -> "bool":

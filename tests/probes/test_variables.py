@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from driftcheck.probes import common, variables
@@ -67,6 +68,31 @@ def test_what_a_terminal_sets_is_left_out() -> None:
 
 def test_no_name_of_the_list_is_hidden() -> None:
     assert [name for name in sorted(variables.NAMES) if not variables.matters(name)] == []
+
+
+def test_files_that_a_variable_names_and_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/ca.pem").write_text("")
+    (tmp_path / "etc/link.pem").symlink_to("/etc/ca.pem")
+    (tmp_path / "etc/dangling.pem").symlink_to("/etc/gone.pem")
+    environ = {
+        "SSL_CERT_FILE": "/etc/link.pem",
+        "REQUESTS_CA_BUNDLE": "/etc/dangling.pem",
+        "LD_PRELOAD": "libm.so.6 /etc/ca.pem:/opt/libjemalloc.so.2",
+        "SSL_CERT_DIR": "certificates",
+        "CURL_CA_BUNDLE": "/etc/\0",
+        "HOME": "/nowhere",
+    }
+    options = {"image_config": {}}
+    facts = variables.measure(common.Place(str(tmp_path), environ, live=False, options=options))
+    assert {name: record.get("missing") for name, record in facts["variables"].items()} == {
+        "SSL_CERT_FILE": None,
+        "REQUESTS_CA_BUNDLE": {"/etc/dangling.pem": True},
+        "LD_PRELOAD": {"/opt/libjemalloc.so.2": True},
+        "SSL_CERT_DIR": None,
+        "CURL_CA_BUNDLE": {"/etc/\0": True},
+        "HOME": None,
+    }
 
 
 def test_values_that_are_no_unicode() -> None:
