@@ -10,12 +10,21 @@ from pathlib import Path
 import pytest
 
 # Marker, and option of the same name, to what such a test needs. CI runs them all.
-HEAVY = {"network": "needs the package registry", "engine": "starts a container engine"}
+HEAVY = {
+    "browser": "opens Chromium",
+    "engine": "starts a container engine",
+    "network": "needs the package registry",
+}
 
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--browser",
+        action="store_true",
+        help="run the tests that open reports in headless Chromium (chromium, chromedriver)",
+    )
     parser.addoption(
         "--network",
         action="store_true",
