@@ -70,6 +70,8 @@ _RENDERERS = {
     "json": ("driftcheck.report.model", "render"),
     "markdown": ("driftcheck.report.markdown", "render"),
     "sarif": ("driftcheck.report.sarif", "render"),
+    "junit": ("driftcheck.report.junit", "render"),
+    "github": ("driftcheck.report.github", "render"),
 }
 
 FORMATS = tuple(_RENDERERS)

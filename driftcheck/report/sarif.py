@@ -213,7 +213,7 @@ def fingerprint_of(finding: Finding, target: str) -> str:
 def _result(report: Report, target: Target, name: str, finding: Finding, rules: _Rules) -> dict[str, Any]:
     rule = rules.of(finding.code, finding.name)
     subject = line(finding.subject.name)
-    properties = {
+    properties: dict[str, Any] = {
         "impact": finding.impact.value,
         "confidence": finding.confidence.value,
         "fails": finding.fails(report.fail_on),
