@@ -13,6 +13,7 @@ MODULES = (
     "packages",
     "installs",
     "builds",
+    "forced_versions",
     "interpreter",
     "processor",
     "machine_fit",
@@ -22,6 +23,7 @@ MODULES = (
     "libraries",
     "library_choices",
     "library_limits",
+    "cuda_majors",
     "imports",
 )
 

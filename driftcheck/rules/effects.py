@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from driftcheck.diff import Change
 from driftcheck.findings import Finding
-from driftcheck.rules.base import lookup
+from driftcheck.rules.base import Sides, lookup
 from driftcheck.snapshot import Snapshot
 
 _DISTRIBUTIONS = ("packages", "distributions")
@@ -40,3 +42,41 @@ def distributions_of_change(change: Change) -> set[str]:
     names = [record.get("distribution", record.get("used_by")) for record in records]
     found = {name for entry in names for name in (entry if isinstance(entry, dict) else [entry])}
     return {name for name in found if isinstance(name, str)}
+
+
+def misfits(effect: Finding, target: Snapshot, names: Collection[str]) -> bool:
+    """Whether a finding is about files of distributions that were all made for somewhere else (``names``).
+
+    Their wheels are not accepted (PKG007), and their files are not loaded (family LIB).
+    """
+    about = subjects_of(effect, target)
+    of_files = effect.code == "PKG007" or effect.code.startswith("LIB")
+    return of_files and bool(about) and all(name in names for name in about)
+
+
+def required_by_marker(effect: Finding, variables: Collection[str]) -> bool:
+    """Whether an unmet requirement is one that a marker asks for here, by one of these variables of PEP 508."""
+    return effect.code == "PKG001" and any(
+        len(entry.path) == 5
+        and entry.path[3] == "requires"
+        and isinstance(entry.value, str)
+        and any(variable in entry.value for variable in variables)
+        for entry in effect.evidence
+    )
+
+
+def sonames_of(finding: Finding) -> list[str]:
+    """The libraries that a finding says are missing, too old or another one."""
+    return finding.subject.name.split(", ") if finding.subject.kind in {"library", "interpreter"} else []
+
+
+def system_had(sides: Sides, soname: str) -> bool:
+    """Whether a library of the operating system answered to this name in the baseline."""
+    answers = lookup(sides.baseline, ("libraries", "libraries", soname)) if sides.baseline is not None else None
+    return isinstance(answers, dict) and any(path.startswith("/") for path in answers)
+
+
+def provided_in_baseline(sides: Sides, soname: str, names: Collection[str]) -> bool:
+    """Whether one of these distributions brought this library in the baseline."""
+    answers = lookup(sides.baseline, ("libraries", "libraries", soname)) if sides.baseline is not None else None
+    return isinstance(answers, dict) and any(answer.get("distribution") in names for answer in answers.values())

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
-from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import (
     ASIDE,
     HERE,
@@ -161,6 +163,16 @@ class PKG003(Contradiction):
                     f"install --force-reinstall --no-deps {pinned(distributions[keep])}",
                 ),
             )
+
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        """The shared files, and the second of the two where only the target has it."""
+        del sides
+        names = finding.subject.name
+        if change.path[:3] == ("packages", "shared_files", names):
+            return True
+        return (
+            change.kind == "added" and change.path[:2] == HERE and change.path[2:] in {(n,) for n in names.split(" ")}
+        )
 
     @staticmethod
     def _is_whole(record: dict[str, Any]) -> bool:
@@ -387,6 +399,15 @@ class PKG006(Contradiction):
             ],
             fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
         )
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """A library that cannot be found or read because its file is one of these."""
+        del sides
+        files = {path for entry in finding.evidence for path in (entry.value or {}).get("examples", {})}
+        if effect.code == "LIB005":
+            return effect.subject.name in files
+        names = effects.sonames_of(effect) if effect.code == "LIB001" else []
+        return bool(names) and {path.rpartition("/")[2] for path in files}.issuperset(names)
 
     @staticmethod
     def _why_a_note(record: dict[str, Any], impact: Impact) -> str:

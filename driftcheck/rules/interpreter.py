@@ -9,8 +9,8 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
+from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
@@ -101,6 +101,16 @@ class PY001(Drift):
                 or wheels.explained_by_marker(finding.evidence, change.path)
             )
         return change.section in {"programs", "variables", "libraries"} and _same_but_version(change)
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del finding
+        if effect.code == "PKG009":
+            return True
+        if effect.code == "LIB001" and any(name.startswith("libpython") for name in effects.sonames_of(effect)):
+            return True
+        return effects.required_by_marker(effect, _PYTHON_MARKERS) or effects.misfits(
+            effect, sides.target, wheels.for_other_interpreter(sides.target)
+        )
 
 
 _PYTHON_MARKERS = (

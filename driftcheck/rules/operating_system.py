@@ -9,8 +9,8 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
+from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.snapshot import Snapshot
 
@@ -54,7 +54,7 @@ class SYS001(Drift):
             at(baseline, "baseline", "python", "platform", "system"),
             at(target, "target", "python", "platform", "system"),
             *wheels.tag_evidence(target, misfits),
-            *wheels.by_marker(baseline, target, ("sys_platform", "platform_system", "os_name")),
+            *wheels.by_marker(baseline, target, _PLATFORM_MARKERS),
         ]
         if misfits:
             yield self.finding(
@@ -95,6 +95,14 @@ class SYS001(Drift):
             )
         return change.section == "variables" and len(path) > 2 and path[2] in _PLATFORM_VARIABLES
 
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del finding
+        return effects.required_by_marker(effect, _PLATFORM_MARKERS) or effects.misfits(
+            effect, sides.target, wheels.for_other_system(sides.target)
+        )
+
+
+_PLATFORM_MARKERS = ("sys_platform", "platform_system", "os_name")
 
 _PLATFORMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
 
@@ -229,6 +237,13 @@ class SYS002(Drift):
         if change.section == "packages":
             return _is_record(change) or (_is_platform_tag(change) and "linux" in path[4])
         return change.section == "system" and path[1] == "libc"
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del finding
+        family = libc_of(sides.target)
+        return family is not None and effects.misfits(
+            effect, sides.target, wheels.for_other_libc(sides.target, family[0])
+        )
 
 
 def libc_of(snapshot: Snapshot) -> tuple[str, tuple[str, ...]] | None:
@@ -507,6 +522,26 @@ class SYS004(Drift):
         if change.section == "libraries":
             return _is_of_the_system(change)
         return change.section == "system"
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """What the other base system lacks, or has in an older version, though the baseline's has it."""
+        del finding
+        if effect.code == "PKG007":
+            return effect.confidence is Confidence.POSSIBLE  # it may need a newer system
+        if effect.code in _OF_THE_SYSTEM or (effect.code == "BOX007" and effect.subject.name != "encoding"):
+            return True
+        if effect.code in {"LIB001", "LIB002", "LIB006"}:
+            names = effects.sonames_of(effect)
+            return bool(names) and all(effects.system_had(sides, name) for name in names)
+        return effect.code == "SYS003" and any(
+            entry.side == "baseline" and entry.path[0] == "programs" and entry.value is not None
+            for entry in effect.evidence
+        )
+
+
+# Certificates, locales and time zones; a filter of system calls that knows the C library of the one and not of the
+# other; an executable stack that one C library accepts and the other refuses.
+_OF_THE_SYSTEM = frozenset({"BOX005", "BOX006", "BOX008", "LIB008"})
 
 
 def _is_of_the_system(change: Change) -> bool:

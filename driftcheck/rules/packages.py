@@ -9,6 +9,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from driftcheck.diff import Change, own_distributions, required_name
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, SPECIFICATIONS, count_of, distributions_of, pinned, pip_fix, titled
@@ -278,3 +279,13 @@ class PKG010(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del finding, sides
         return change.kind == "removed" and change.path[:2] == HERE and len(change.path) == 3
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """A requirement that one of the missing ones met, a library that one of them brought."""
+        del finding
+        known, installed = distributions_of(sides.baseline), distributions_of(sides.target)
+        missing = known.keys() - installed.keys()
+        if effect.code == "PKG001":
+            return effect.subject.name.partition(" -> ")[2] in missing
+        names = effects.sonames_of(effect) if effect.code == "LIB001" else []
+        return bool(names) and all(effects.provided_in_baseline(sides, name, missing) for name in names)

@@ -102,7 +102,7 @@ class CPU001(Drift):
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del finding
         here = architecture_of(sides.target)
-        if effect.code in {"LIB004", "BOX009"}:
+        if effect.code in {"LIB004", "BOX009", "CPU004"}:
             return True
         return here is not None and (
             effects.required_by_marker(effect, ("platform_machine",))
@@ -222,6 +222,11 @@ class CPU002(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del finding, sides
         return change.path[:2] == ("machine", "level") or change.path[:2] == ("machine", "cpu")
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """What needs instructions that the lower level lacks."""
+        del sides
+        return finding.impact is not Impact.NOTE and effect.code in {"CPU003", "CPU005", "CPU006"}
 
 
 SAME_PROCESSOR = Fix(

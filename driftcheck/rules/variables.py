@@ -326,6 +326,17 @@ class ENV003(Drift):
             and "LD_LIBRARY_PATH" in set(wheels.texts([change.before, change.after]))
         )
 
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """What rests on the variable: a module that it hides, a library that it puts before another."""
+        del sides
+        name = finding.subject.name
+        if any(entry.path == ("variables", "variables", name) for entry in effect.evidence):
+            return effect.code in {"PY002", "PKG004"}
+        reason = {"LD_LIBRARY_PATH": "ld_library_path", "LD_PRELOAD": "ld_preload"}.get(name)
+        return effect.code == "LIB006" and any(
+            isinstance(entry.value, dict) and entry.value.get("reason") == reason for entry in effect.evidence
+        )
+
 
 _LOADS = {
     "PYTHONPATH": "puts folders before the installed packages and the standard library",
