@@ -245,8 +245,8 @@ def _notices_of_expectations(entries: Iterable[_Entry]) -> Iterator[str]:
         met = [count(entry.changes, "change")] * bool(entry.changes)
         met += [count(entry.findings, "finding")] * bool(entry.findings)
         if not entry.in_force and met:
-            yield f"{where}: expired on {entry.expires}, so that {' and '.join(met)} count again: {reason}"
+            yield f"{where}: expired on {entry.expires}, and no longer takes {' and '.join(met)}: {reason}"
         elif not entry.in_force and entry.asked:
-            yield f"{where}: expired on {entry.expires}, and nothing meets it any more: {reason}"
+            yield f"{where}: expired on {entry.expires}, and nothing would meet it: {reason}"
         elif not met and entry.asked:
             yield f"{where}: expected, and not met: {reason}"

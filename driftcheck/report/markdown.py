@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from driftcheck.report.formats import RenderOptions
-    from driftcheck.report.model import Environment, Report, Target
+    from driftcheck.report.model import Environment, Expected, Report, Suppressed, Target
 
 LIMIT = 65_536  # in bytes of UTF-8, which are never fewer than characters
 
@@ -190,6 +190,7 @@ def _report(page: _Page, report: Report) -> None:
         if len(names) > 1:
             page.add(f"## {code(name)}")
         _target(page, report, target)
+    _notices(page, report)
 
 
 def _target(page: _Page, report: Report, target: Target) -> None:
@@ -204,6 +205,7 @@ def _target(page: _Page, report: Report, target: Target) -> None:
     _not_judged(page, target)
     if report.baseline is not None:
         _drift(page, report, target)
+    _expected(page, target)
 
 
 def _environments(page: _Page, report: Report) -> None:
@@ -365,6 +367,35 @@ def _not_judged(page: _Page, target: Target) -> None:
             for entry in page.some(entries, page.room.lists, "rules that could not be judged")
         ]
         page.fold(f"Not judged: {phrases.count(len(entries), 'rule')}", ["\n".join(rows)])
+
+
+def _expected(page: _Page, target: Target) -> None:
+    """What the policy took out, and why; the changes themselves only where everything is told."""
+    taken = phrases.expected(target)
+    if not taken:
+        return
+    rows = [
+        f"{_one_line(page, entry.finding)}: {_because(page, entry)}"
+        for entry in page.some(target.suppressed, page.room.lists, "findings that the policy expects")
+    ]
+    for entry in page.some(target.expected, page.room.lists, "expectations of the policy that were met"):
+        rows.append(f"- {phrases.count(len(entry.changes), 'change')}: {_because(page, entry)}")
+        shown = entry.changes if page.all else ()
+        for change in page.some(shown, page.room.drift, "changes that the policy expects"):
+            before, after = (_cell(page, value, change.path) for value in (change.before, change.after))
+            sides = {"added": f"only in the target: {after}", "removed": f"only in the baseline: {before}"}
+            rows.append(f"  - {code(phrases.path_text(change.path))} {sides.get(change.kind, f'{before} → {after}')}")
+    page.fold(f"Expected by the policy: {taken}", ["\n".join(rows)])
+
+
+def _because(page: _Page, entry: Suppressed | Expected) -> str:
+    return markdown(phrases.why_expected(entry), limit=page.room.prose)
+
+
+def _notices(page: _Page, report: Report) -> None:
+    if report.notices:
+        shown = page.some(report.notices, page.room.lists, "notices of the policy")
+        page.add("\n".join(["The policy:", "", *(f"- {markdown(notice, limit=300)}" for notice in shown)]))
 
 
 def _drift(page: _Page, report: Report, target: Target) -> None:

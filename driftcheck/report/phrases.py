@@ -16,7 +16,7 @@ from driftcheck.rules.effects import distributions_of_change
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from driftcheck.report.model import Report, Target
+    from driftcheck.report.model import Expected, Report, Suppressed, Target
 
 LABEL_LIMIT = 60
 
@@ -162,7 +162,7 @@ def verdict(report: Report, target: Target, name: str, quote: Callable[[str], st
     if but:
         text += f"{', but' if tone == 'good' else ';'} {' and '.join(but)}"
         tone = "doubt" if tone == "good" else tone
-    return Verdict(tone, f"{text}.", _counts(new, len(target.explanation.findings) - len(new)))
+    return Verdict(tone, f"{text}.", _counts(new, target))
 
 
 def _quoted(name: str) -> str:
@@ -171,7 +171,7 @@ def _quoted(name: str) -> str:
     return f'"{shown}"' if " " in shown else shown
 
 
-def _counts(new: Sequence[Finding], known: int) -> tuple[str, ...]:
+def _counts(new: Sequence[Finding], target: Target) -> tuple[str, ...]:
     numbers = {impact: sum(finding.impact is impact for finding in new) for impact in Impact}
     counts = []
     if number := numbers[Impact.CHANGES_RESULTS]:
@@ -180,15 +180,30 @@ def _counts(new: Sequence[Finding], known: int) -> tuple[str, ...]:
         counts.append(f"{number:,} slowing it down")
     if number := numbers[Impact.NOTE]:
         counts.append(count(number, "note"))
-    if known:
+    if known := len(target.explanation.findings) - len(new):
         counts.append(f"{known:,} also in the baseline")
+    if target.suppressed:
+        counts.append(f"{len(target.suppressed):,} expected by the policy")
     return tuple(counts)
+
+
+def expected(target: Target) -> str:
+    """What the policy took out of the report: ``2 findings and 14 changes``; empty where it took nothing."""
+    changes = sum(len(entry.changes) for entry in target.expected)
+    numbers = ((len(target.suppressed), "finding"), (changes, "change"))
+    return " and ".join(count(number, word) for number, word in numbers if number)
+
+
+def why_expected(entry: Suppressed | Expected) -> str:
+    """The reason that the policy gives, where it stands there, and how long it holds; not cleaned."""
+    until = f", until {entry.expires}" if entry.expires else ""
+    return f"{entry.reason} ({entry.where}{until})"
 
 
 def gaps_of(report: Report, target: Target) -> list[str]:
     """Names of the sections that should have been measured and were not; what a platform lacks is no gap."""
     if report.baseline is None:
-        return sorted(target.environment.incomplete)
+        return [entry.section for entry in not_compared(report, target)]
     return sorted({entry.section for entry in target.explanation.unmeasured if entry.status != "absent"})
 
 
@@ -199,7 +214,10 @@ def not_compared(report: Report, target: Target) -> list[Unmeasured]:
     """
     if report.baseline is not None:
         return [entry for entry in target.explanation.unmeasured if entry.status != "absent"]
-    return [Unmeasured(name, "target", "", reason) for name, reason in sorted(target.environment.incomplete.items())]
+    reasons = target.environment.incomplete | {
+        entry.section: entry.reason for entry in target.explanation.unmeasured if entry.status != "absent"
+    }
+    return [Unmeasured(name, "target", "", reason) for name, reason in sorted(reasons.items())]
 
 
 def path_text(path: Sequence[str]) -> str:
@@ -279,9 +297,8 @@ def folded(finding: Finding, most: int) -> list[str]:
 def remaining(target: Target) -> list[Group]:
     """The changes that no finding folds, grouped by what they are changes of."""
     folded = {path for finding in target.explanation.findings for path in finding.folds}
-    differ = {
-        change.path[2] for change in target.explanation.changes if change.path[:2] == _PACKAGES and change.path[2:]
-    }
+    differing = [*target.explanation.changes, *(change for entry in target.expected for change in entry.changes)]
+    differ = {change.path[2] for change in differing if change.path[:2] == _PACKAGES and change.path[2:]}
     groups: dict[str, dict[str, list[Change]]] = {}
     for change in target.explanation.changes:
         if change.path not in folded:
@@ -308,6 +325,8 @@ def no_drift(report: Report, target: Target) -> str:
     """What to say where nothing remains."""
     if target.explanation.changes:
         return "All changes are explained by the findings above."
+    if target.expected:
+        return "Whatever differs is expected by the policy."
     return "What was compared is equal." if not_compared(report, target) else "No fact differs."
 
 

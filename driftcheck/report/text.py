@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from driftcheck.diff import Change
     from driftcheck.report.formats import RenderOptions
-    from driftcheck.report.model import Environment, Report, Target
+    from driftcheck.report.model import Environment, Expected, Report, Suppressed, Target
     from driftcheck.report.phrases import Group, Item
 
 DEFAULT_WIDTH = 80
@@ -59,6 +59,7 @@ def render(report: Report, options: RenderOptions) -> str:
         if len(names) > 1:
             page.heading(name)
         _target(page, report, target, name)
+    _notices(page, report)
     if page.hint:
         page.gap()
         page.add(page.hint)
@@ -204,6 +205,7 @@ def _target(page: _Page, report: Report, target: Target, name: str) -> None:
         _environment(page, target.environment)
     else:
         _drift(page, report, target)
+    _expected(page, target)
 
 
 def _verdicts(page: _Page, report: Report, names: Sequence[str]) -> None:
@@ -404,6 +406,41 @@ def _not_judged(page: _Page, target: Target) -> None:
         page.wrapped(f"{phrases.count(len(rest), 'rule')} could not be judged for lack of facts (--all lists them).")
 
 
+def _expected(page: _Page, target: Target) -> None:
+    """What the policy took out; with --all each of it, and why."""
+    taken = phrases.expected(target)
+    if not taken:
+        return
+    if not page.all:
+        page.gap()
+        page.wrapped(f"The policy expects {taken} (--all shows them).")
+        return
+    page.heading(f"Expected by the policy: {taken}")
+    for suppressed in target.suppressed:
+        code = line(suppressed.finding.code, 12)
+        page.wrapped(prose(suppressed.finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
+        _because(page, suppressed)
+    for expected in target.expected:
+        for change in expected.changes:
+            _fact(page, change, "  ")
+        _because(page, expected)
+
+
+def _because(page: _Page, entry: Suppressed | Expected) -> None:
+    page.wrapped(prose(phrases.why_expected(entry), 2500), [("      ", ""), ("Why", "dim"), ("  ", "")], indent=11)
+
+
+def _notices(page: _Page, report: Report) -> None:
+    """What the policy says of itself."""
+    notices = report.notices if page.all else report.notices[:_ENTRIES]
+    if notices:
+        page.heading("The policy")
+        for notice in notices:
+            page.wrapped(prose(notice, 2500 if page.all else 300), [("  ", "")], indent=4)
+        if len(report.notices) > len(notices):
+            page.add(f"  ... and {len(report.notices) - len(notices):,} more (--all)")
+
+
 def _environment(page: _Page, environment: Environment) -> None:
     found = titles([environment.summary])
     if found:
@@ -459,18 +496,19 @@ def _detail(item: Item, column: int) -> str:
 
 def _facts(page: _Page, group: Group) -> None:
     for change in _changes(group.items):
-        path = phrases.path_text(change.path)
-        if change.kind == "changed":
-            before, after = (line(phrases.value_text(v, change.path), 2000) for v in (change.before, change.after))
-            page.wrapped(f"{path}  {before} -> {after}", [("    ", "")], indent=8)
-        else:
-            value = change.after if change.kind == "added" else change.before
-            side = "only in the target" if change.kind == "added" else "only in the baseline"
-            page.wrapped(
-                f"{path}  {side}: {line(phrases.value_text(value, change.path), 2000)}",
-                [("    ", "")],
-                indent=8,
-            )
+        _fact(page, change, "    ")
+
+
+def _fact(page: _Page, change: Change, margin: str) -> None:
+    path = phrases.path_text(change.path)
+    if change.kind == "changed":
+        before, after = (line(phrases.value_text(v, change.path), 2000) for v in (change.before, change.after))
+        text = f"{path}  {before} -> {after}"
+    else:
+        value = change.after if change.kind == "added" else change.before
+        side = "only in the target" if change.kind == "added" else "only in the baseline"
+        text = f"{path}  {side}: {line(phrases.value_text(value, change.path), 2000)}"
+    page.wrapped(text, [(margin, "")], indent=len(margin) + 4)
 
 
 def _changes(items: Iterable[Item]) -> list[Change]:

@@ -10,7 +10,7 @@ from driftcheck.diff import Change, Unmeasured
 from driftcheck.explain import Explanation, NotJudged
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.ranking import ranked
-from driftcheck.report.model import Environment, Report, Target
+from driftcheck.report.model import Environment, Expected, Report, Suppressed, Target
 from driftcheck.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -289,6 +289,42 @@ def several_report() -> Report:
     return Report(environment("laptop"), tuple(targets), tool_version="0.0.1")
 
 
+def policed_report() -> Report:
+    """Where a policy expects some of it, and has something to say of itself."""
+    kept = Target(
+        environment("ci"),
+        Explanation(
+            (no_libgl(),),
+            (Change(("python", "version"), "changed", "3.11.7", "3.11.9"),),
+            (Unmeasured("gpu", "target", "failed", "no answer (the policy requires it)"),),
+        ),
+        (
+            Suppressed(numpy_2(), "pandas is not imported by the service", "2026-12-31", "driftcheck.toml:12"),
+            Suppressed(note(), "a wheel of our own", None, "driftcheck.toml:18"),
+        ),
+        expected=(
+            Expected(tuple(drift(40)[:20]), "CI builds its own", "2026-12-31", "driftcheck.toml:24"),
+            Expected(
+                (Change(("variables", "variables", "LANG"), "removed", {"value": "C.UTF-8"}, None),),
+                "no locale in slim images",
+                None,
+                "driftcheck.toml:29",
+            ),
+        ),
+    )
+    return Report(
+        environment("laptop"),
+        (kept,),
+        tool_version="0.0.1",
+        policy="driftcheck.toml",
+        notices=(
+            "driftcheck.toml: off: PKG005; 2 findings left out",
+            "driftcheck.toml:34: expired on 2026-01-31, and no longer takes 1 change: until the new base image",
+            "driftcheck.toml:40: expected, and not met: torch comes without its extras",
+        ),
+    )
+
+
 def hostile_report(texts: tuple[str, ...] = HOSTILE) -> Report:
     """Every string that an environment, a rule or a forged report can bring is one of ``texts``."""
     found = [
@@ -346,10 +382,13 @@ def hostile_report(texts: tuple[str, ...] = HOSTILE) -> Report:
                 (Unmeasured(text, "target", "failed", text),),
                 (NotJudged(text, text, text), NotJudged(text, text, text, fault=True)),
             ),
+            tuple(Suppressed(one, text, text, text) for one in found) if index == 0 else (),
+            expected=(Expected(tuple(changed), text, text, text),) if index == 0 else (),
         )
         for index, text in enumerate(texts)
     )
-    return Report(environment(texts[0], texts[1], path=texts[2]), targets, tool_version="0.0.1")
+    baseline = environment(texts[0], texts[1], path=texts[2])
+    return Report(baseline, targets, tool_version="0.0.1", policy=texts[0], notices=texts)
 
 
 def huge_report(number: int = 10_000) -> Report:
@@ -372,6 +411,7 @@ SAMPLES: dict[str, Callable[[], Report]] = {
     "equal": equal_report,
     "single": single_report,
     "several": several_report,
+    "policed": policed_report,
     "hostile": hostile_report,
     "huge": huge_report,
 }

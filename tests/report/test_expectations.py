@@ -257,8 +257,8 @@ def test_an_expectation_holds_through_its_last_day() -> None:
         assert (len(target.suppressed), len(target.expected)) == ((1, 1) if holds else (0, 0))
         assert bool(report.failing()) is not holds
         assert list(report.notices) == [
-            "driftcheck.toml:7: expired on 2026-06-14, so that 1 change count again: because",
-            "driftcheck.toml:7: expired on 2026-06-14, so that 1 finding count again: because",
+            "driftcheck.toml:7: expired on 2026-06-14, and no longer takes 1 change: because",
+            "driftcheck.toml:7: expired on 2026-06-14, and no longer takes 1 finding: because",
         ] * (not holds)
 
 
@@ -303,7 +303,7 @@ def test_what_could_not_be_met_here_is_not_called_unused() -> None:
 
 def test_what_expired_and_is_not_met_any_more_can_go() -> None:
     report, _ = applied(expect(NUMPY, expires=date(2020, 1, 1)))
-    assert report.notices == ("driftcheck.toml:7: expired on 2020-01-01, and nothing meets it any more: because",)
+    assert report.notices == ("driftcheck.toml:7: expired on 2020-01-01, and nothing would meet it: because",)
 
 
 def test_notices_name_no_more_rules_than_one_reads() -> None:

@@ -32,7 +32,7 @@ def text(report: Report, **options: bool | int) -> str:
 
 
 @pytest.mark.parametrize("format_", ["text", "markdown"])
-@pytest.mark.parametrize("name", ["diff", "clean", "equal", "single", "several", "hostile"])
+@pytest.mark.parametrize("name", ["diff", "clean", "equal", "single", "several", "policed", "hostile"])
 def test_golden(name: str, format_: str, samples: dict[str, Callable[[], Report]]) -> None:
     """Wording and layout are read by people: a change of them is looked at (see CONTRIBUTING)."""
     path = GOLDEN / f"{name}.{'txt' if format_ == 'text' else 'md'}"
