@@ -50,6 +50,7 @@ class Request:
     ``image_config``  what an image or a container says of its start (``probes/service.py``)
     ``header``        what is known of the environment from outside, for the header of the snapshot
     ``try_imports``   modules that are really imported over there (``probes/imports.py``)
+    ``artifacts``     model files to read over there (``probes/artifacts.py``)
     """
 
     reference: str
@@ -58,6 +59,7 @@ class Request:
     image_config: Mapping[str, Any] | None = None
     header: Mapping[str, Any] = field(default_factory=dict)
     try_imports: Sequence[str] = ()
+    artifacts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
             "interpreter_reason": interpreter.reason,
             "image_config": request.image_config,
             "try_imports": list(request.try_imports),
+            "artifacts": list(request.artifacts),
         },
         compiled=local,
     )

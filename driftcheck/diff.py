@@ -21,7 +21,7 @@ from driftcheck.snapshot import Snapshot
 PREFIX = "<prefix>"
 
 # Sections that are there only where somebody asked for them: a side without one is not incomplete.
-ASKED_FOR = frozenset({"imports"})
+ASKED_FOR = frozenset({"artifacts", "imports"})
 
 # The prefix itself, which shows that the places differ.
 _KEPT_PATHS = {

@@ -20,6 +20,8 @@ from driftcheck import __version__
 _BOOTSTRAP = "bootstrap"
 _PAYLOAD = "payload"
 _SCOUT = "scout"
+# Packed only where somebody names model files: 60 kB that every other measurement would carry and compile.
+_ARTIFACTS = "artifacts"
 
 # Runs in the interpreter under test before anything else, Python 2 included. `sys` is built in; the first
 # entry of sys.path is '' here (the working directory) unless PYTHONSAFEPATH is set, and goes at once. It reads its
@@ -82,35 +84,37 @@ def channel_payload(options: dict[str, Any], *, compiled: bool = False) -> bytes
     With ``compiled`` the bytecode of the modules follows their sources. An interpreter of our own version takes it
     and saves the 0.1 s that it takes to compile them; any other compiles the sources.
     """
-    text = _pack(_PAYLOAD, {"version": __version__, **options}, script=False).encode("utf-8")
-    return text + b"\0" + MAGIC_NUMBER + marshal.dumps(_bytecode(_PAYLOAD)) if compiled else text
+    modules = (_ARTIFACTS, _PAYLOAD) if options.get("artifacts") else (_PAYLOAD,)
+    text = _pack(modules, {"version": __version__, **options}, script=False).encode("utf-8")
+    return text + b"\0" + MAGIC_NUMBER + marshal.dumps(_bytecode(modules)) if compiled else text
 
 
 def scout_payload(options: dict[str, Any]) -> bytes:
     """The program that chooses an interpreter inside of a container; ``options`` are those of ``probes/scout.py``."""
-    return _pack(_SCOUT, options, script=False).encode("utf-8")
+    return _pack((_SCOUT,), options, script=False).encode("utf-8")
 
 
 def probe_file() -> str:
     """The stand-alone program of ``driftcheck probe``."""
-    return _HEADER.format(version=__version__) + _pack(_PAYLOAD, {"version": __version__}, script=True)
+    return _HEADER.format(version=__version__) + _pack((_ARTIFACTS, _PAYLOAD), {"version": __version__}, script=True)
 
 
-def _pack(main: str, options: dict[str, Any], *, script: bool) -> str:
+def _pack(modules: tuple[str, ...], options: dict[str, Any], *, script: bool) -> str:
+    """A program that holds these modules and what they import, and runs the last one."""
     sources = _sources()
     parts = [sources[_BOOTSTRAP], "\nSOURCES = {}\n"]
-    for name in _order(sources, main):
+    for name in _order(sources, modules):
         parts.append(f"SOURCES[{name!r}] = r'''{sources[name]}'''\n")
     # A channel's bootstrap keeps what it read as `program`; bytecode may stand in it behind the text.
     rest = "b''" if script else "program.partition(b'\\0')[2]"
-    parts.append(f"\nstart(SOURCES, {main!r}, {options!r}, {script!r}, {rest})\n")
+    parts.append(f"\nstart(SOURCES, {modules[-1]!r}, {options!r}, {script!r}, {rest})\n")
     return "".join(parts)
 
 
-def _bytecode(main: str) -> dict[str, Any]:
+def _bytecode(modules: tuple[str, ...]) -> dict[str, Any]:
     """The code of each module as Python keeps it beside the installed sources."""
     code = {}
-    for name in _order(_sources(), main):
+    for name in _order(_sources(), modules):
         spec = importlib.util.find_spec(f"driftcheck.probes.{name}")
         if spec is not None and isinstance(spec.loader, SourceLoader):
             code[name] = spec.loader.get_code(spec.name)
@@ -127,8 +131,8 @@ def _sources() -> dict[str, str]:
     }
 
 
-def _order(sources: dict[str, str], main: str) -> list[str]:
-    """Module names, each after those that it imports; only those that the main program reaches."""
+def _order(sources: dict[str, str], modules: tuple[str, ...]) -> list[str]:
+    """Module names, each after those that it imports; only those that these modules reach."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -138,7 +142,8 @@ def _order(sources: dict[str, str], main: str) -> list[str]:
             visit(needed)
         order.append(name)
 
-    visit(main)
+    for module in modules:
+        visit(module)
     return order
 
 

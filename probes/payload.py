@@ -58,6 +58,7 @@ def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, 
     probes = dict(PROBES)
     if options.get("try_imports"):
         probes["imports"] = imports  # it runs code of the environment, so never without being asked
+    probes.update(on_request(options))
     interpreter = {
         "path": sys.executable,
         "version": "%d.%d.%d" % sys.version_info[:3],
@@ -66,6 +67,15 @@ def snapshot(search_path: "List[str]", options: "Dict[str, Any]") -> "Dict[str, 
         "working_directory": working_directory(),
     }
     return measured(probes, place, redaction.Redactor.of_process(environ), interpreter, options)
+
+
+def on_request(options: "Mapping[str, Any]") -> "Dict[str, Any]":
+    """The probes that only read, and only where somebody asked: model files."""
+    if not options.get("artifacts"):
+        return {}
+    from . import artifacts  # packed only where it is asked for
+
+    return {"artifacts": artifacts}
 
 
 def measured(
@@ -123,6 +133,13 @@ def stand_alone(search_path: "List[str]", options: "Dict[str, Any]") -> "int":
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write here (default: standard output)")
     parser.add_argument("--label", metavar="NAME", help="what reports call this environment")
+    parser.add_argument(
+        "--artifact",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="fingerprint this model file too, or every one in this directory; may be repeated",
+    )
     given = parser.parse_args()
     answer = snapshot(
         search_path,
@@ -131,6 +148,7 @@ def stand_alone(search_path: "List[str]", options: "Dict[str, Any]") -> "int":
             reference="probe",
             channel="probe",
             label=given.label,
+            artifacts=given.artifact,
             interpreter_reason="it ran the probe file",
         ),
     )

@@ -50,6 +50,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
                 options.variables,
                 configuration(image.config.get("config")),
                 {"image": image_header(attributes), "environment_variables_from": "image"},
+                artifacts=options.artifacts,
             )
             return files.measure_root(root, request, python=options.python, channel="archive")
 

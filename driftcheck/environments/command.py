@@ -42,6 +42,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
         options.variables,
         header={"environment_variables_from": "exec"},
         try_imports=options.try_imports,
+        artifacts=options.artifacts,
     )
     if options.python:
         return collect(channel, Interpreter(options.python, "--python names it"), request)

@@ -49,7 +49,15 @@ def measure(found: Reference, options: Options) -> Snapshot:
     config = configuration(value(attributes, "Config"))
     with engine.errors(found.text):
         header = {"image": image_header(_image(engine, text(attributes, "Image")))}
-    request = Request(found.text, options.label or found.text, options.variables, config, header, options.try_imports)
+    request = Request(
+        found.text,
+        options.label or found.text,
+        options.variables,
+        config,
+        header,
+        options.try_imports,
+        options.artifacts,
+    )
     status = text(state, "Status")
     if value(state, "Paused") is True:
         status = "paused"

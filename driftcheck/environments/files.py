@@ -53,10 +53,15 @@ def measure_root(
         environment(root, config),
         [],
         live=False,
-        options={"image_config": config, "variables": list(request.variables)},
+        options={
+            "image_config": config,
+            "variables": list(request.variables),
+            "artifacts": list(request.artifacts),
+            "directory": directory,
+        },
     )
     layout, reason = choose(place, python, config, directory)
-    probes: dict[str, Any] = {**payload.PROBES, "python": static_python}
+    probes: dict[str, Any] = {**payload.PROBES, "python": static_python, **payload.on_request(place.options)}
     interpreter = {"path": "", "version": "", "reason": reason, "working_directory": directory}
     more: dict[str, Any] = {**request.header, **(header or {})}
     if layout is None:

@@ -52,7 +52,15 @@ def measure(found: Reference, options: Options) -> Snapshot:
     config["env"] = {**config["env"], **arguments.environment}
     config["user"] = arguments.create.get("user", config["user"])
     header = {"image": image_header(attributes), "run_defaults": arguments.text or True}
-    request = Request(found.text, options.label or found.text, options.variables, config, header, options.try_imports)
+    request = Request(
+        found.text,
+        options.label or found.text,
+        options.variables,
+        config,
+        header,
+        options.try_imports,
+        options.artifacts,
+    )
     maker = Maker(engine, str(attributes["Id"]), found.text, arguments)
     service = Service(choose=options.python is None, config=config)
     foreign = _foreign(engine, attributes)

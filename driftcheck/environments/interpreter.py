@@ -22,7 +22,13 @@ def measure(found: Reference, options: Options) -> Snapshot:
 
 def ask(interpreter: Interpreter, found: Reference, options: Options) -> Snapshot:
     """Measure the environment of an interpreter of this machine."""
-    request = Request(found.text, options.label or found.text, options.variables, try_imports=options.try_imports)
+    request = Request(
+        found.text,
+        options.label or found.text,
+        options.variables,
+        try_imports=options.try_imports,
+        artifacts=options.artifacts,
+    )
     return collect(SubprocessChannel(), interpreter, request)
 
 

@@ -28,5 +28,5 @@ def measure(found: Reference, options: Options) -> Snapshot:
     except OSError as error:
         raise InputError(found.text, error.strerror or str(error)) from error
     with progress.during(f"Reading the files of {found.text}"):
-        request = Request(found.text, options.label or found.text, options.variables)
+        request = Request(found.text, options.label or found.text, options.variables, artifacts=options.artifacts)
         return files.measure_root(root, request, python=options.python, channel="rootfs")
