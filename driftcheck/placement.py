@@ -37,14 +37,16 @@ def place(environment: Snapshot, machine: Snapshot) -> Snapshot:
     for name in {*environment.sections, *machine.sections} - sections.keys():
         sections[name] = machine.sections.get(name) or _unmeasured(environment.sections[name], machine)
     assumptions = []
+    header = dict(environment.header)
     if "limits" in sections:
+        if sections["limits"].status == "unavailable":
+            header["run_defaults"] = True  # nothing was started: what the limits hold is what an engine's default is
         sections["limits"], assumed = _limits(environment, sections)
         assumptions.append(assumed)
     if "gpu" in sections:
         sections["gpu"] = _devices(sections["gpu"], sections)
         assumptions.append(_driver(sections["gpu"]))
-    header = {
-        **environment.header,
+    header |= {
         "label": f"{environment.label} on {machine.label}",
         "on": {"label": machine.label, "reference": str(machine.header["reference"])},
         "assumptions": assumptions,

@@ -64,21 +64,40 @@ def measure(found: Reference, options: Options) -> Snapshot:
     maker = Maker(engine, str(attributes["Id"]), found.text, arguments)
     service = Service(choose=options.python is None, config=config)
     foreign = _foreign(engine, attributes)
-    if foreign is None and options.python is None:
-        # The usual case, without a look at its files, which takes a container of its own.
-        with contextlib.suppress(inside.NoSuchProgramError):
-            asked = Interpreter("python3", "python3 on PATH")
-            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service), maker)
     if foreign is None:
-        with maker.container(["driftcheck"]) as idle, engine.errors(found.text):
-            named = inside.interpreter(engine, idle, config, options.python)
-        if named is not None:
-            return _as_plainly_run(collect(ImageChannel(maker), named, request, service), maker)
+        try:
+            taken = _in_a_container(maker, request, service, options.python)
+        except inside.ForeignProgramError:
+            if options.python is not None:
+                raise
+            foreign = "its interpreter is a program for another processor"
+        else:
+            if taken is not None:
+                return taken
     why = foreign or "image without an interpreter"
     progress.step(f"Reading the files of {found.text} ({why})")
     request = dataclasses.replace(request, header={"image": header["image"]})
     with maker.container(["driftcheck"]) as idle:
         return measure_files(engine, idle, request, options)
+
+
+def _in_a_container(maker: Maker, request: Request, service: Service, python: str | None) -> Snapshot | None:
+    """Measured by an interpreter of the image in a container of it; None where it has none.
+
+    Raises:
+        ForeignProgramError: when the engine's machine cannot run that interpreter.
+        InputError: when it cannot be started, or does not answer.
+    """
+    if python is None:
+        # The usual case, without a look at its files, which takes a container of its own.
+        with contextlib.suppress(inside.NoSuchProgramError):
+            asked = Interpreter("python3", "python3 on PATH")
+            return _as_plainly_run(collect(ImageChannel(maker), asked, request, service), maker)
+    with maker.container(["driftcheck"]) as idle, maker.engine.errors(maker.subject):
+        named = inside.interpreter(maker.engine, idle, service.config, python)
+    if named is None:
+        return None
+    return _as_plainly_run(collect(ImageChannel(maker), named, request, service), maker)
 
 
 def _inspect(engine: Engine, found: Reference, options: Options, arguments: RunArguments) -> dict[str, Any]:

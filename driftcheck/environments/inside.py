@@ -37,6 +37,10 @@ class NoSuchProgramError(InputError):
     """What should be started is not there; something else may be."""
 
 
+class ForeignProgramError(InputError):
+    """The interpreter is a program for another processor than the engine's."""
+
+
 def is_missing(said: str) -> bool:
     """Whether an engine says that the program to start is not there."""
     return bool(re.search(r"executable file.* not found|exec: .*no such file or directory", said))
@@ -97,5 +101,6 @@ def output(subject: str, program: str, frames: Frames, code: int, cut: str | Non
     said = " ".join((frames.stderr or frames.stdout)[-2000:].decode("utf-8", "replace").split())
     if code in {1, 126, 127, 255} and _NOT_STARTED.search(said):
         problem = f"cannot be started in the container: {collect.printable(said)}"
-        raise InputError(f"{subject}: {program}", problem, "Name an interpreter with --python")
+        kind = ForeignProgramError if "exec format error" in said else InputError
+        raise kind(f"{subject}: {program}", problem, "Name an interpreter with --python")
     return Output(bytes(frames.stdout), bytes(frames.stderr), 128 - code if 128 < code < 160 else code, cut)

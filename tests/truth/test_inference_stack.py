@@ -64,6 +64,31 @@ def test_a_healthy_stack_has_no_finding_that_breaks(stack: Path) -> None:
     assert run(stack, f"import {IMPORTED}; print('all')").stdout.strip() == "all"
 
 
+SHARE = """
+import re, torch
+try:
+    torch.ones(40 << 20).share_memory_()
+except RuntimeError as error:
+    print(re.sub(r"torch_\\w+", "torch_...", f"RuntimeError: {error}"))
+"""
+
+
+@pytest.mark.engine
+def test_tensors_do_not_fit_into_the_shared_memory_of_a_container(stack: Path, tmp_path: Path) -> None:
+    """What an engine gives by default, 64 MB of /dev/shm, in a mount namespace (so only root can do it)."""
+    small = tmp_path / "small-shm"
+    small.write_text('#!/bin/sh\nmount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"\n')
+    small.chmod(0o755)
+    prefix = ["unshare", "--mount", str(small)]
+    result = driftcheck("check", f"via:{' '.join(prefix)}", "--python", str(stack), "--format", "json")
+    (target,) = json.loads(result.out)["targets"]
+    (finding,) = [one for one in target["findings"] if one["code"] == "BOX001"]
+    done = subprocess.run(
+        [*prefix, str(stack), "-c", SHARE], capture_output=True, text=True, env=clean_environment(), check=False
+    )
+    assert done.stdout.strip() == finding["predicted_error"]
+
+
 def test_a_torchvision_of_another_build_fails_in_the_predicted_words(stack: Path) -> None:
     install(stack, "--no-deps", f"torchvision=={TORCHVISION}")
     breaking = [finding for finding in check(stack)["findings"] if finding["impact"] == "breaks"]
