@@ -43,4 +43,4 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
     snapshot = measured(reference, recording(options, judging.policy))
     if on is not None:
         snapshot = place(snapshot, measured(on))
-    return finish(check_report(snapshot, judging.limit, judging.policy), outputs)
+    return finish(check_report(snapshot, judging.limit, judging.policy, judging.location), outputs)

@@ -39,7 +39,8 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
         raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
     options = recording(options, judging.policy)
     snapshots = [measured(reference, options) for reference in (baseline, *targets)]
-    return finish(diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy), outputs)
+    report = diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy, judging.location)
+    return finish(report, outputs)
 
 
 def _sides(references: Sequence[str], policy: Policy | None) -> tuple[str, Sequence[str]]:

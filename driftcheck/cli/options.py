@@ -56,6 +56,13 @@ class Judging:
         text = self.fail_on or (self.policy.fail_on if self.policy else None) or "breaks"
         return None if text == "never" else Impact(text)
 
+    @property
+    def location(self) -> str | None:
+        """The file of the user's repository that CI systems show findings at."""
+        from driftcheck.report.locations import choose  # noqa: PLC0415
+
+        return choose(self.policy.file if self.policy else None, Path.cwd())
+
 
 def measuring(command: _Command) -> _Command:
     """Options wherever a REFERENCE is measured; the command gets them as ``options``."""

@@ -13,23 +13,31 @@ from driftcheck.snapshot import Snapshot
 
 
 def diff_report(
-    baseline: Snapshot, targets: Sequence[Snapshot], fail_on: Impact | None, policy: Policy | None = None
+    baseline: Snapshot,
+    targets: Sequence[Snapshot],
+    fail_on: Impact | None,
+    policy: Policy | None = None,
+    location: str | None = None,
 ) -> Report:
-    """One baseline against one or more targets."""
+    """One baseline against one or more targets; ``location`` is the file to show findings at (:mod:`.locations`)."""
     report = Report(
         baseline=environment_of(baseline),
         targets=tuple(Target(environment_of(target), explain_pair(baseline, target)) for target in targets),
         fail_on=fail_on,
+        location=location,
     )
     return _finished(report, targets, policy)
 
 
-def check_report(target: Snapshot, fail_on: Impact | None, policy: Policy | None = None) -> Report:
+def check_report(
+    target: Snapshot, fail_on: Impact | None, policy: Policy | None = None, location: str | None = None
+) -> Report:
     """One environment alone: its contradictions."""
     report = Report(
         baseline=None,
         targets=(Target(environment_of(target), explain_one(target)),),
         fail_on=fail_on,
+        location=location,
     )
     return _finished(report, [target], policy)
 
