@@ -69,6 +69,7 @@ _RENDERERS = {
     "text": ("driftcheck.report.text", "render"),
     "json": ("driftcheck.report.model", "render"),
     "markdown": ("driftcheck.report.markdown", "render"),
+    "html": ("driftcheck.report.html", "render"),
     "sarif": ("driftcheck.report.sarif", "render"),
     "junit": ("driftcheck.report.junit", "render"),
     "github": ("driftcheck.report.github", "render"),
