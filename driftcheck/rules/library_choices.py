@@ -188,7 +188,7 @@ class LIB007(Contradiction):
         elif refusing and len(kinds) > 1 and any(kind == "libgomp" for kind in kinds.values()):
             yield self._openmp(target, sorted(kinds), Impact.NOTE, Confidence.POSSIBLE, None)
         blas = lookup(target, ("libraries", "runtimes", "blas")) or {}
-        makers = {_maker(file) for file in blas}
+        makers = {blas_maker(file) for file in blas}
         if len(makers) > 1:
             yield self.finding(
                 Impact.NOTE,
@@ -221,7 +221,8 @@ def _runtime(file: str) -> str:
     return found.group() if found else "another"
 
 
-def _maker(file: str) -> str:
+def blas_maker(file: str) -> str:
+    """Whose BLAS a file is, by its name."""
     name = file.rsplit("/", 1)[-1]
     for word, maker in (("openblas", "OpenBLAS"), ("mkl", "MKL"), ("blis", "BLIS"), ("atlas", "ATLAS")):
         if word in name:
