@@ -31,11 +31,15 @@ class OnnxruntimeGpu:
 
 @dataclass(frozen=True)
 class OpenedLibraries:
-    """Libraries that a distribution opens by name when it first computes on a GPU; it needs all in ``opens``."""
+    """Libraries that a distribution opens by name when it first computes on a GPU; it needs all in ``opens``.
+
+    ``finds_wheels``  it looks into the wheels nvidia-* by itself
+    """
 
     distribution: str
     versions: str | None
     opens: tuple[str, ...]
+    finds_wheels: bool
     needed_for: str
     predicted_error: str
     impact: str
@@ -76,6 +80,7 @@ def opened_libraries() -> tuple[OpenedLibraries, ...]:
             distribution=row["distribution"],
             versions=row["versions"],
             opens=tuple(row["opens"]),
+            finds_wheels=row["finds_wheels"],
             needed_for=row["needed_for"],
             predicted_error=row["predicted_error"],
             impact=row["impact"],

@@ -27,6 +27,8 @@ MODULES = (
     "library_choices",
     "library_limits",
     "cuda_majors",
+    "gpu_libraries",
+    "gpu_cudnn",
     "imports",
 )
 

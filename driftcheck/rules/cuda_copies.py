@@ -1,0 +1,149 @@
+"""What the rules about the GPU stack ask of the sections ``cuda`` and ``gpu``: which copies of a library there are,
+which one the loader takes, what was built for which CUDA, and which devices are there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from driftcheck.findings import Evidence
+from driftcheck.rules.base import at, lookup
+from driftcheck.snapshot import Snapshot
+
+# Frameworks whose builds for CUDA are chosen by name or by index. TensorFlow's wheel for Linux is one for CUDA always.
+_CHOSEN = re.compile(r"^(?:torch|onnxruntime|cupy|vllm|xformers|flash_attn|jax_cuda\d+_plugin|xla_cuda\d+)$")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One file of a CUDA library: ``cudart``, ``cublasLt``, ``cudnn_ops`` ..."""
+
+    component: str
+    file: str
+    record: Mapping[str, Any]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return ("cuda", "libraries", self.component, self.file)
+
+    @property
+    def directory(self) -> str:
+        return self.file.rpartition("/")[0] or "/"
+
+    @property
+    def soname(self) -> str:
+        return str(self.record["soname"])
+
+    @property
+    def version(self) -> tuple[int, ...] | None:
+        """Three numbers at the most; None where no more than the generation is stated."""
+        numbers = tuple(int(part) for part in re.findall(r"\d{1,9}", self.record["version"] or "")[:3])
+        return numbers if len(numbers) > 1 else None
+
+    @property
+    def distribution(self) -> str | None:
+        found: str | None = self.record["distribution"]
+        return found
+
+    @property
+    def by_variable(self) -> bool:
+        return "LD_LIBRARY_PATH" in self.record["via"]
+
+    @property
+    def of_wheel(self) -> bool:
+        """Of a wheel that brings it for others: nvidia-cublas-cu12. The loader finds it by the RUNPATH of these."""
+        return "search path" in self.record["via"]
+
+    @property
+    def of_system(self) -> bool:
+        return bool({"cache", "default"} & self.record["via"].keys())
+
+    def evidence(self, snapshot: Snapshot) -> Evidence:
+        return at(snapshot, "target", *self.path)
+
+
+def text(version: tuple[int, ...] | None) -> str:
+    return ".".join(map(str, version)) if version else "of an unknown version"
+
+
+def differ(one: Copy, other: Copy) -> bool:
+    """Whether both state a version, and not the same."""
+    if one.version is None or other.version is None:
+        return False
+    size = min(len(one.version), len(other.version))
+    return one.version[:size] != other.version[:size]
+
+
+def components(snapshot: Snapshot) -> list[str]:
+    return sorted(lookup(snapshot, ("cuda", "libraries")) or {})
+
+
+def copies(snapshot: Snapshot, component: str) -> list[Copy]:
+    """Those that a program may load by their soname: no stubs, and none under a name that a repair tool made."""
+    found = []
+    for file, record in sorted((lookup(snapshot, ("cuda", "libraries", component)) or {}).items()):
+        name, soname = file.rsplit("/", 1)[-1], record["soname"]
+        if soname and not record["stub"] and (name == soname or name.startswith(soname + ".")):
+            found.append(Copy(component, file, record))
+    return found
+
+
+def taken(snapshot: Snapshot, component: str, soname: str, *, beside: str | None = None) -> Copy | None:
+    """The copy that the loader takes for a library of the wheels: LD_LIBRARY_PATH comes before their RUNPATH.
+
+    ``beside``: the directory of the library that asks, which its RUNPATH names.
+    """
+    found = [copy for copy in copies(snapshot, component) if copy.soname == soname]
+    order = lookup(snapshot, ("libraries", "search", "ld_library_path")) or []
+
+    def rank(copy: Copy) -> tuple[int, int]:
+        if copy.by_variable:
+            return 0, order.index(copy.directory) if copy.directory in order else len(order)
+        if beside is not None and copy.directory == beside:
+            return 1, 0
+        return (2 if copy.of_wheel else 3 if copy.of_system else 4), 0
+
+    # A toolkit that nothing leads to is of no use to the loader.
+    reached = sorted((copy for copy in found if rank(copy)[0] < 4 or "conda" in copy.record["via"]), key=rank)
+    return reached[0] if reached else None
+
+
+def provided(snapshot: Snapshot, soname: str) -> list[Copy]:
+    """Every copy with this soname."""
+    return [copy for name in components(snapshot) for copy in copies(snapshot, name) if copy.soname == soname]
+
+
+def builds(snapshot: Snapshot | None) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (lookup(snapshot, ("cuda", "builds")) or {}) if snapshot is not None else {}
+    return found
+
+
+def for_cuda(snapshot: Snapshot) -> list[str]:
+    """The frameworks that were installed as builds for CUDA, sorted."""
+    found = builds(snapshot)
+    return sorted(name for name in found if _CHOSEN.match(name) and found[name]["accelerator"] == "cuda")
+
+
+def devices(snapshot: Snapshot | None) -> dict[str, tuple[int, int] | None]:
+    """Compute capability by the number of each NVIDIA device; None where the driver did not say."""
+    if snapshot is None:
+        return {}
+    found: dict[str, tuple[int, int] | None] = {}
+    for number, device in sorted((lookup(snapshot, ("gpu", "nvidia", "devices")) or {}).items()):
+        match = re.match(r"^(\d{1,4})\.(\d{1,4})$", device["compute_capability"] or "")
+        found[number] = (int(match[1]), int(match[2])) if match else None
+    return found
+
+
+def without_gpu(snapshot: Snapshot | None) -> bool:
+    """Whether it was asked for NVIDIA devices and has none. False where nobody asked."""
+    return snapshot is not None and snapshot.facts("gpu") is not None and not devices(snapshot)
+
+
+def major(version: str | None) -> str | None:
+    """``12`` of ``12.8``, ``12.x``, ``12``."""
+    match = re.match(r"\d{1,4}", version or "")
+    return match.group() if match else None
