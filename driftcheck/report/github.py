@@ -91,7 +91,8 @@ def _verdict(report: Report, target: Target, name: str) -> _Annotation:
 
 
 def _finding(report: Report, finding: Finding, name: str) -> _Annotation:
-    title = f"{line(finding.code, 12)} {phrases.IMPACT_WORDS[finding.impact]} in {name}"
+    possibly = "possibly " if finding.confidence is Confidence.POSSIBLE else ""
+    title = f"{line(finding.code, 12)} {possibly}{phrases.IMPACT_WORDS[finding.impact]} in {name}"
     rows = [plain.title(finding), *plain.error(finding), *plain.fixes(finding)]
     return _Annotation(_level(report, finding), title, _cut("\n".join(rows)), at_file=True)
 
@@ -105,10 +106,14 @@ def _level(report: Report, finding: Finding) -> str:
 
 
 def _gaps(report: Report, target: Target, name: str) -> Iterator[_Annotation]:
-    for gap in phrases.not_compared(report, target):
-        what = f"not compared, {line(gap.status, 20)} in the {gap.side}" if report.baseline else "not measured"
-        title = f"driftcheck: {line(gap.section, 40)} of {name}"
-        yield _Annotation("warning", title, f"{what}: {prose(gap.reason, 300)}")
+    gaps = phrases.not_compared(report, target)
+    if gaps:
+        rows = []
+        for gap in gaps:
+            side = f"{line(gap.status, 20)} in the {gap.side}: " if report.baseline else ""
+            rows.append(f"{line(gap.section, 40)}: {side}{prose(gap.reason, 300)}")
+        what = "not compared" if report.baseline else "not measured"
+        yield _Annotation("warning", f"driftcheck: {what} in {name}", _cut("\n".join(rows)))
 
 
 def _cut(text: str) -> str:

@@ -11,7 +11,7 @@ from driftcheck.report.cleaning import line, lines, prose
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from driftcheck.findings import Evidence, Finding, Fix
+    from driftcheck.findings import Evidence, Finding
 
 _EVIDENCE = 12
 _VALUE = 160
@@ -33,8 +33,17 @@ def error(finding: Finding) -> list[str]:
 
 
 def fixes(finding: Finding) -> list[str]:
-    """What to type, each kind under its heading, then the advice."""
-    return [row for fix in finding.fix for row in _fix(fix)]
+    """What to type, in its order: lines of one kind stand under one heading, advice stands for itself."""
+    rows: list[str] = []
+    said = ""
+    for fix in finding.fix:
+        heading = "" if fix.kind == "advice" else f"{phrases.FIX_WORDS.get(fix.kind, 'Type')}:"
+        if not heading:
+            rows.append(prose(fix.text))
+        else:
+            rows += [heading] * (heading != said) + _indented(lines(fix.text, 40))
+        said = heading
+    return rows
 
 
 def account(finding: Finding) -> list[str]:
@@ -54,14 +63,6 @@ def account(finding: Finding) -> list[str]:
         rows.append(f"Explains {phrases.count(len(finding.folds), 'change')}: {named}")
     rows += [f"See {line(reference)}" for reference in finding.references[:5]]
     return rows
-
-
-def _fix(fix: Fix) -> Iterator[str]:
-    if fix.kind == "advice":
-        yield prose(fix.text)
-    else:
-        yield f"{phrases.FIX_WORDS.get(fix.kind, 'Type')}:"
-        yield from _indented(lines(fix.text, 40))
 
 
 def _evidence(evidence: Sequence[Evidence]) -> Iterator[str]:

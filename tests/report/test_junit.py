@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import xmlschema
+from support.report_formats import read_junit
 
 from driftcheck.explain import NotJudged
 from driftcheck.findings import Impact
@@ -18,20 +16,15 @@ from driftcheck.report.model import Suppressed
 from driftcheck.rules import all_rules
 
 if TYPE_CHECKING:
+    import xml.etree.ElementTree as ET
     from collections.abc import Callable
 
     from driftcheck.findings import Finding
     from driftcheck.report.model import Report
 
-SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "schemas" / "junit-10.xsd")
-
 
 def junit(report: Report) -> ET.Element:
-    """The root element, valid."""
-    text = render(report, "junit", RenderOptions())
-    assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
-    SCHEMA.validate(text.encode("utf-8"))
-    return ET.fromstring(text.encode("utf-8"))
+    return read_junit(render(report, "junit", RenderOptions()))
 
 
 def case(root: ET.Element, code: str, suite: int = 0) -> ET.Element:
@@ -51,16 +44,8 @@ def with_findings(report: Report, *findings: Finding, not_judged: tuple[NotJudge
     return replace(report, targets=(replace(target, explanation=explanation),))
 
 
-def test_it_is_valid_and_counts_right(sample: Report) -> None:
-    root = junit(sample)
-    assert len(root) == len(sample.targets)
-    for suite in root:
-        cases = suite.findall("testcase")
-        assert suite.attrib["tests"] == str(len(cases))
-        for attribute, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-            assert suite.attrib[attribute] == str(len(suite.findall(f"testcase/{tag}")))
-    for attribute in ("tests", "failures", "errors"):
-        assert root.attrib[attribute] == str(sum(int(suite.attrib[attribute]) for suite in root))
+def test_it_is_valid(sample: Report) -> None:
+    assert len(junit(sample)) == len(sample.targets)
 
 
 def test_a_rule_is_a_test_case(samples: dict[str, Callable[[], Report]]) -> None:
