@@ -11,17 +11,15 @@ import click
 
 from driftcheck import __version__
 from driftcheck.cli.exits import FAULT, INTERRUPTED, WRONG
+from driftcheck.cli.pages import FILES, VARIABLES, Manual, write
 from driftcheck.errors import InputError
 
 _COMMANDS = ("snapshot", "diff", "check", "report", "rule", "probe", "schema")
 
 _HELP = """Explain why inference works in one environment and breaks in another.
 
-\b
-  driftcheck snapshot -o laptop.json        fingerprint this environment
-  driftcheck diff laptop.json host          what differs here, what it breaks, what to type
-  driftcheck diff laptop.json image:svc:1.4 the same for an image that has never run
-  driftcheck check host                     what contradicts itself here, without a baseline
+Fingerprint an environment into one JSON snapshot, compare snapshots, and read which differences matter for running a
+model: what fails, with which error text, why, and what to type. `driftcheck COMMAND --help` tells more.
 
 A REFERENCE names an environment:
 
@@ -35,11 +33,19 @@ A REFERENCE names an environment:
   rootfs:DIR             an unpacked root directory
   ssh:DEST               a machine that your ssh reaches
   via:"COMMAND PREFIX"   whatever hands standard input on: kubectl exec -i pod --
-
-\b
-Exit codes: 0 nothing found at or above --fail-on; 1 something was found; 2 wrong command or input;
-3 incomplete: the target could not be measured whole; 4 a fault of driftcheck; 130 interrupted.
 """
+
+_MANUAL = Manual(
+    examples={
+        "driftcheck snapshot -o laptop.json": "Fingerprint this environment.",
+        "driftcheck diff laptop.json host": "Elsewhere: what differs, what it breaks, what to type.",
+        "driftcheck diff laptop.json image:svc:1.4": "The same for an image that has never run.",
+        "driftcheck check": "What contradicts itself here, without a baseline.",
+        "driftcheck rule LIB001": "What a finding with this code means.",
+    },
+    variables=tuple(VARIABLES),
+    files=tuple(FILES),
+)
 
 
 class _Commands(click.Group):
@@ -56,6 +62,10 @@ class _Commands(click.Group):
         module = importlib.import_module(f"driftcheck.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        write(formatter, _MANUAL)
 
 
 @click.group(

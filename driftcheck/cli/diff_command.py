@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from driftcheck.cli.options import Judging, Outputs, finish, judging, measured, measuring, recording, reporting
+from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
 from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,31 @@ if TYPE_CHECKING:
     from driftcheck.policy import Policy
 
 
-@click.command(name="diff")
+_MANUAL = Manual(
+    arguments={
+        "BASELINE": "The environment that is known to work. Without it: the baseline of the policy.",
+        "TARGET": "What is compared with it; `host` where neither is given. Both are REFERENCEs: a snapshot file, "
+        "host, image:REF, ... (`driftcheck --help` lists them).",
+    },
+    examples={
+        "driftcheck diff laptop.json host": "What differs here, what it breaks, and what to type.",
+        "driftcheck diff laptop.json image:svc:1.4": "The same for an image that has never run.",
+        "driftcheck diff": "This machine against the baseline that the policy names.",
+        "driftcheck diff laptop.json ci.json node7.json --all": "Several targets, and everything that differs.",
+        "driftcheck diff good.json host --fail-on changes-results": "Fail where results may change, too.",
+        "driftcheck diff laptop.json ci.json --format markdown -o ticket.md": "For a ticket.",
+        "driftcheck diff laptop.json host --format github --output-file sarif=driftcheck.sarif": "In a workflow: "
+        "annotations, and a file for the code scanning dashboard.",
+        "ssh node7 python3 - < probe.py | driftcheck diff laptop.json -": "A machine that only takes a pipe.",
+    },
+    variables=(*MEASURING, *SHOWING, "DRIFTCHECK_DEBUG"),
+    files=tuple(FILES),
+)
+
+
+@click.command(
+    name="diff", cls=Page, manual=_MANUAL, short_help="Compare environments; explain what would break inference."
+)
 @click.argument("references", nargs=-1, metavar="[BASELINE] [TARGET]...")
 @reporting
 @judging
@@ -25,12 +50,10 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
     """Compare environments and explain the differences that would break inference.
 
     BASELINE is known to work; each TARGET is compared with it. References that are no files are measured now. Where
-    the policy names a baseline, BASELINE may be left out, and then TARGET too: it is `host`.
+    the policy names a baseline, BASELINE may be left out, and then TARGET too.
 
-    \b
-      driftcheck diff laptop.json host
-      driftcheck diff laptop.json ci.json --format markdown -o ticket.md
-      driftcheck diff good.json host --fail-on changes-results
+    The report leads with what breaks: the error that one would see, why, the facts on both sides, and what to type. A
+    contradiction that the baseline has too is reported apart and never fails the run.
     """
     from driftcheck.report.build import diff_report  # noqa: PLC0415
 

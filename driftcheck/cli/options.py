@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from driftcheck.cli.exits import exit_code
+from driftcheck.errors import InputError
 from driftcheck.report.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def reporting(command: _Command) -> _Command:
         command,
         "outputs",
         Outputs,
-        click.option("--format", type=click.Choice(FORMATS), default="text", show_default=True),
+        click.option(
+            "--format", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write the report."
+        ),
         click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output."),
         click.option(
             "--output-file",
@@ -224,7 +227,20 @@ def finish(report: Report, outputs: Outputs) -> int:
 
     for name, path in ((outputs.format, outputs.output), *outputs.files):
         write_text(path, render(report, name, outputs.all, to_output=path == "-"))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and "github" in {outputs.format, *(name for name, _ in outputs.files)}:
+        _append_summary(report, summary)
     return exit_code(report)
+
+
+def _append_summary(report: Report, path: str) -> None:
+    from driftcheck.report.github import step_summary  # noqa: PLC0415
+
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(step_summary(report))
+    except (OSError, ValueError) as error:
+        raise InputError(path, f"$GITHUB_STEP_SUMMARY cannot be written: {error}") from error
 
 
 def _modules(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from driftcheck.cli.exits import CLEAN
+from driftcheck.cli.pages import Manual, Page, exits
 from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,16 +26,22 @@ _HEADINGS = {
 }
 
 
-@click.command(name="rule")
+_MANUAL = Manual(
+    arguments={"CODE": "Code or name of a rule: PKG001, unmet-requirement. Without it: all rules, by family."},
+    examples={
+        "driftcheck rule": "All rules, by family.",
+        "driftcheck rule PKG001": "What it compares, why that breaks inference, what one would see, how it is decided.",
+        "driftcheck rule missing-shared-library --format json": "The same for a program.",
+    },
+    exits=exits(0, 2, 4, 141),
+)
+
+
+@click.command(name="rule", cls=Page, manual=_MANUAL, short_help="Explain a rule, or list them all.")
 @click.argument("code", required=False)
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def command(code: str | None, format_: str) -> int:
-    """Explain a rule, by its code or name; without CODE, list them all.
-
-    \b
-      driftcheck rule
-      driftcheck rule PKG001
-    """
+    """Explain a rule, by its code or name; without CODE, list them all."""
     from driftcheck.rules import all_rules  # noqa: PLC0415
 
     chosen = list(all_rules())

@@ -9,13 +9,32 @@ import click
 
 from driftcheck.cli.exits import CLEAN
 from driftcheck.cli.options import measured, measuring, policed, recording
+from driftcheck.cli.pages import FILES, MEASURING, Manual, Page, exits
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
     from driftcheck.policy import Policy
 
 
-@click.command(name="snapshot")
+_MANUAL = Manual(
+    arguments={
+        "REFERENCE": "The environment: host (the default), image:REF, ssh:DEST, ... (`driftcheck --help` lists them).",
+    },
+    examples={
+        "driftcheck snapshot -o laptop.json --label laptop": "The interpreter that your project runs here.",
+        "driftcheck snapshot python:.venv/bin/python -o venv.json": "The one of a virtual environment.",
+        "driftcheck snapshot image:svc:1.4 --run-arg '--gpus all' -o image.json": "An image, as it would be run.",
+        "driftcheck snapshot 'via:kubectl exec -i pod --' -o pod.json": "Whatever hands standard input on.",
+        "driftcheck snapshot --try-imports torch,torchvision -o laptop.json": "Import these over there, and record "
+        "what happens.",
+    },
+    exits=exits(0, 2, 4, 130, 141),
+    variables=(*MEASURING, "DRIFTCHECK_DEBUG"),
+    files=tuple(FILES),
+)
+
+
+@click.command(name="snapshot", cls=Page, manual=_MANUAL)
 @click.argument("reference", default="host")
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output.")
 @click.option("--label", metavar="NAME", help="What reports call this environment.")
@@ -25,11 +44,8 @@ def command(reference: str, output: str, label: str | None, options: Options, po
     """Fingerprint an environment into a JSON snapshot.
 
     Nothing of yours is imported or run, but for what --try-imports names. Secrets, user names and host names are left
-    out; the file is meant to be shared, and to be read before that.
-
-    \b
-      driftcheck snapshot -o laptop.json --label laptop
-      driftcheck snapshot python:.venv/bin/python -o venv.json
+    out; the file is meant to be shared, and to be read before that. What could not be measured is said on standard
+    error and in the file.
     """
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
