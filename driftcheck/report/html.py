@@ -41,6 +41,10 @@ _HEADINGS = {
     Impact.NOTE: "Notes",
 }
 
+# Chapters whose findings the table of contents names, and how many of them.
+_LISTED = (Impact.BREAKS, Impact.CHANGES_RESULTS)
+_TITLES = 8
+
 # A value that must stay whole (a command to copy) may be longer than one that is only looked at.
 _COMMAND = 2000
 
@@ -74,11 +78,17 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Chapter:
-    """Cards under one heading. ``more``: findings that have no line of their own, by code."""
+    """Cards under one heading.
+
+    ``total``   how many findings have its impact; an effect of another impact is told under its cause
+    ``titles``  the first of them, for the table of contents
+    ``more``    findings that have no line of their own, by code
+    """
 
     name: str
     title: str
     total: int
+    titles: tuple[Card, ...]
     shown: tuple[_Shown, ...]
     more: tuple[tuple[str, int], ...]
 
@@ -145,6 +155,7 @@ def render(report: Report, options: RenderOptions) -> str:
             verdicts=_verdicts(report, names),
             headline=_headline(report, names),
             errors=[_error(report, found, index) for index in range(len(report.targets))],
+            impacts=[impact for impact in Impact if any(card.finding.impact is impact for card in found.all())],
             chapters=_chapters(found, room, left_out),
             known=_chapter("known", "Also in the baseline, which works", found.known, _Quota(room), left_out),
             section_numbers={name: number for number, name in enumerate(sections)},
@@ -320,8 +331,14 @@ def _chapter(name: str, title: str, cards: Sequence[Card], quota: _Quota, left_o
     counted = sorted(more.items(), key=lambda entry: -entry[1])
     if len(counted) > 20:
         counted = [*counted[:20], ("others", sum(number for _, number in counted[20:]))]
-    total = sum(1 + len(card.effects) for card in cards)
-    return _Chapter(name, title, total, tuple(shown), tuple(counted))
+    within = [entry for card in cards for entry in (card, *card.effects)]
+    if name in set(Impact):
+        within = [entry for entry in within if entry.finding.impact == name]
+    told = {entry.card.anchor for entry in shown} | {
+        e.anchor for entry in shown if entry.full for e in entry.card.effects
+    }
+    titles = [entry for entry in within if entry.anchor in told] if name in _LISTED else []
+    return _Chapter(name, title, len(within), tuple(titles[:_TITLES]), tuple(shown), tuple(counted))
 
 
 # Environments beside each other.

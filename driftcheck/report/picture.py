@@ -26,7 +26,7 @@ LAYER_TITLES = {
 
 # In CSS pixels, which the drawing scales by.
 _LABEL = 112
-_COLUMN = (132, 620)  # the widest, and what all of them share
+_COLUMN = (104, 620)  # the widest, and what all of them share
 _NARROWEST_COLUMN = 40
 _ROW = 32
 _BAR = 22
@@ -69,7 +69,7 @@ class Band:
 class Picture:
     width: int
     height: int
-    scale: str  # small, medium, large: how narrow it may become
+    scale: str  # small, medium, large: how much narrower it may become
     heads: tuple[Mark, ...]
     bands: tuple[Band, ...]
     bar: int = _BAR
@@ -80,9 +80,8 @@ def picture(rows: Sequence[Row], names: Sequence[str]) -> Picture:
     """``names``: the baseline's and those of the targets, as many as each row has cells; cleaned."""
     column = max(min(_COLUMN[0], _COLUMN[1] // max(len(names), 1)), _NARROWEST_COLUMN)
     width = _LABEL + column * len(names)
-    heads = tuple(
-        Mark(_middle(index, column), tail(name, int((column - 8) / _LETTER)), name) for index, name in enumerate(names)
-    )
+    short = shortened(names, int((column - 8) / _LETTER))
+    heads = tuple(Mark(_middle(index, column), short[index], name) for index, name in enumerate(names))
     bands: list[Band] = []
     y = _HEAD
     for layer, found in groupby(rows, key=lambda row: row.layer):
@@ -91,13 +90,21 @@ def picture(rows: Sequence[Row], names: Sequence[str]) -> Picture:
         for row in found:
             bands.append(Band(y, tail(line(row.section, 40), 15), _bars(row, column, names)))
             y += _ROW
-    scale = "small" if len(names) <= 3 else "medium" if len(names) <= 6 else "large"
+    scale = "small" if len(names) <= 2 else "medium" if len(names) == 3 else "large"
     return Picture(width, y + 4, scale, heads, tuple(bands))
 
 
 def tail(text: str, room: int) -> str:
     """The end of a name that is too long: it tells more than its beginning."""
     return text if len(text) <= room else "\u2026" + text[-max(room - 1, 1) :]
+
+
+def shortened(names: Sequence[str], room: int) -> list[str]:
+    """The names so short that they fit, and still told apart: their ends, their beginnings, or numbers."""
+    ends = [tail(name, room) for name in names]
+    beginnings = [name if len(name) <= room else name[: max(room - 1, 1)] + "\u2026" for name in names]
+    numbers = [str(index) for index in range(len(names))]
+    return next((found for found in (ends, beginnings) if len(set(found)) == len(names)), numbers)
 
 
 def told(cell: Cell, index: int) -> str:
