@@ -39,7 +39,14 @@ _MANUAL = Manual(
 
 @click.command(name="rule", cls=Page, manual=_MANUAL, short_help="Explain a rule, or list them all.")
 @click.argument("code", required=False)
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to write it.",
+)
 def command(code: str | None, format_: str) -> int:
     """Explain a rule, by its code or name; without CODE, list them all."""
     from driftcheck.rules import all_rules  # noqa: PLC0415
