@@ -137,7 +137,7 @@ class Runner:
                 continue
             files = {key: self.folder / f"{key}-{number}" for key in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
             for file in files.values():
-                file.touch()
+                file.write_text("", encoding="utf-8")
             own = {key: self._filled(text, inputs, outputs) for key, text in step.get("env", {}).items()}
             script = self.folder / f"step-{number}.sh"
             script.write_text(step["run"], encoding="utf-8")
@@ -200,6 +200,7 @@ def test_a_healthy_environment_passes(runner: Runner, project: tuple[Path, Path]
     assert "::notice title=driftcheck::Nothing found that would break inference in ci" in done.output
     assert done.summary.startswith("**Nothing found that would break inference in `ci`")
     assert sorted(path.name for path in (done.directory / "out").iterdir()) == [
+        "report.html",
         "report.json",
         "report.md",
         "snapshot.json",
@@ -225,7 +226,8 @@ def test_what_would_break_fails_after_the_reports_are_written(runner: Runner, pr
     assert re.search(
         r"^::error title=PKG001 breaks in ci[^:]*::model 1.0 requires tokens>=2", done.output, re.MULTILINE
     )
-    assert done.summary.count("model 1.0") == 1
+    assert done.summary.startswith("**1 finding would break inference in `ci`")
+    assert done.summary.count("**1 finding") == 1
     assert done.report["baseline"] is not None
     assert sorted(path.name for path in (done.directory / "out").iterdir()) == [
         "report.json",
