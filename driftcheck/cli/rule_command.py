@@ -16,7 +16,7 @@ from driftcheck.errors import InputError
 if TYPE_CHECKING:
     from driftcheck.rules.base import Rule
 
-_HEADINGS = {
+HEADINGS = {
     "Compares": "What it compares",
     "Why": "Why it breaks inference",
     "See": "What you would see",
@@ -57,7 +57,7 @@ def command(code: str | None, format_: str) -> int:
         if not chosen:
             raise InputError(code, "there is no rule of this code or name", "`driftcheck rule` lists them")
     if format_ == "json":
-        value: Any = [_document(rule) for rule in chosen]
+        value: Any = [document_of(rule) for rule in chosen]
         click.echo(json.dumps(value[0] if code is not None else value, indent=2))
     elif code is not None:
         click.echo(_page(chosen[0]))
@@ -66,7 +66,8 @@ def command(code: str | None, format_: str) -> int:
     return CLEAN
 
 
-def _document(rule: Rule) -> dict[str, Any]:
+def document_of(rule: Rule) -> dict[str, Any]:
+    """What is known of a rule, by the words of its documentation in small letters."""
     from driftcheck.rules.base import Contradiction, paragraphs_of, title_of  # noqa: PLC0415
 
     return {
@@ -81,9 +82,9 @@ def _document(rule: Rule) -> dict[str, Any]:
 
 
 def _page(rule: Rule) -> str:
-    document = _document(rule)
+    document = document_of(rule)
     lines = [f"{rule.code} {rule.name} ({document['kind']})", "", *_wrapped(document["title"]), ""]
-    for word, heading in _HEADINGS.items():
+    for word, heading in HEADINGS.items():
         if word.lower() in document:
             lines += [heading, *_wrapped(document[word.lower()], "  "), ""]
     if rule.references:
