@@ -258,6 +258,8 @@ def _record_text(value: dict[str, Any]) -> str:
     for key in ("version", "value", "path"):
         if isinstance(value.get(key), str):
             return value_text(value[key])
+    if isinstance(value.get("chain"), list) and value["chain"]:
+        return f"needed by {value_text(value['chain'][-1])}"  # of a library that is missing: its name is in the path
     if value.keys() == {"digest"}:
         return f"(hidden, {value_text(value['digest'])})"
     return ", ".join(f"{key}: {value_text(entry, (key,))}" for key, entry in sorted(value.items()))

@@ -117,7 +117,7 @@ class PKG001(Contradiction):
             evidence.append(at(target, "target", *HERE, stand_in, "version"))
             fix: tuple[Fix, ...] = ()
         else:
-            fix = pip_fix(target, f"install {req.fitting(entry, known)}")
+            fix = pip_fix(target, f"install {self._mending(entry, distributions, known)}")
         return self.finding(
             impact,
             confidence,
@@ -128,6 +128,15 @@ class PKG001(Contradiction):
             evidence=evidence,
             fix=fix,
         )
+
+    @staticmethod
+    def _mending(entry: req.Unmet, distributions: dict[str, Any], known: dict[str, Any]) -> str:
+        """What to hand to pip: where only the one that requires has moved, the baseline's version of that one."""
+        before, after = known.get(entry.owner), distributions[entry.owner]
+        unmoved = entry.name in known and req.version_of(known[entry.name]) == entry.version
+        if before is not None and unmoved and req.version_of(before) not in {None, req.version_of(after)}:
+            return pinned(before)
+        return req.fitting(entry, known)
 
     @staticmethod
     def _stand_in(entry: req.Unmet, distributions: dict[str, Any], known: dict[str, Any]) -> str | None:

@@ -51,6 +51,14 @@ def test_the_baselines_version_is_offered_only_where_it_satisfies() -> None:
     assert found.fix[0].text == 'python -m pip install "pillow>=5.3,!=8.3.*"'
 
 
+def test_where_only_the_one_that_requires_has_moved_it_moves_back() -> None:
+    hub = distribution("huggingface-hub", "2.4.0")
+    baseline = {"packages": packages(distribution("tokenizers", "0.23.3"), hub)}
+    target = packages(distribution("tokenizers", "0.21.4", requires={"huggingface-hub<1.0": ""}), hub)
+    (found,) = findings("PKG001", baseline=baseline, packages=target)
+    assert found.fix[0].text == "python -m pip install tokenizers==0.23.3"
+
+
 def test_an_externally_managed_interpreter_is_mentioned() -> None:
     managed = python(environment={"externally_managed": True, "kind": "system"})
     (found,) = findings("PKG001", python=managed, packages=packages(distribution("a", requires={"b": ""})))
