@@ -226,7 +226,7 @@ def test_what_would_break_fails_after_the_reports_are_written(runner: Runner, pr
     assert re.search(
         r"^::error title=PKG001 breaks in ci[^:]*::model 1.0 requires tokens>=2", done.output, re.MULTILINE
     )
-    assert done.summary.startswith("**1 finding would break inference in `ci`")
+    assert done.summary.startswith("**1 finding would break inference in `ci (target)`")
     assert done.summary.count("**1 finding") == 1
     assert done.report["baseline"] is not None
     assert sorted(path.name for path in (done.directory / "out").iterdir()) == [

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -47,7 +47,8 @@ _CODE = 40
 def render(report: Report, options: RenderOptions) -> str:
     """The format ``sarif``."""
     del options
-    _, names = phrases.names(report)
+    # What the baseline is called has no say in what the targets are called from run to run.
+    _, names = phrases.names(replace(report, baseline=None))
     targets = list(zip(report.targets, names, strict=True))
     kept = sorted(range(len(targets)), key=lambda index: _severity(targets[index][0]))[:RUNS]
     left_out = len(targets) - len(kept)

@@ -124,6 +124,13 @@ def test_fingerprints_tell_targets_and_equal_findings_apart(samples: dict[str, C
     assert [entry.rpartition(":")[2] for entry in prints(doubled)] == ["1", "1", "2", "2"]
 
 
+def test_the_name_of_the_baseline_is_no_part_of_a_fingerprint(samples: dict[str, Callable[[], Report]]) -> None:
+    report = samples["diff"]()
+    assert report.baseline is not None
+    header = {**report.baseline.header, "label": report.targets[0].environment.label}
+    assert prints(replace(report, baseline=replace(report.baseline, header=header))) == prints(report)
+
+
 def test_each_target_has_a_run_and_a_category_of_its_own(samples: dict[str, Callable[[], Report]]) -> None:
     runs = sarif(samples["several"]())["runs"]
     assert [run["automationDetails"]["id"] for run in runs] == [
