@@ -30,6 +30,12 @@ MODULES = (
     "gpu_libraries",
     "gpu_cudnn",
     "imports",
+    "gpu_driver",
+    "gpu_health",
+    "gpu_code",
+    "gpu_container",
+    "gpu_requests",
+    "gpu_drift",
 )
 
 
