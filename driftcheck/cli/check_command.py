@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from driftcheck.cli.options import Judging, Outputs, finish, judging, measured, measuring, recording, reporting
+from driftcheck.cli.options import (
+    Judging,
+    Outputs,
+    answered,
+    finish,
+    judging,
+    log_of,
+    measured,
+    measuring,
+    read_once,
+    recording,
+    reporting,
+)
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
-from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
@@ -24,6 +35,7 @@ _MANUAL = Manual(
         "driftcheck check python:.venv/bin/python --fail-on slows": "Another one; fail where it falls back, too.",
         "driftcheck check image:svc:1.4": "An image that has never run.",
         "driftcheck check image:svc:1.4 --on node7.json": "Would it run on that machine?",
+        "python3 service.py 2>&1 | driftcheck check --error -": "What explains the error that this prints?",
         "driftcheck check host --artifact models/encoder.onnx": "Does what is installed read this model?",
         "driftcheck check ssh:node7 --format json -o node7-report.json": "A machine that your ssh reaches.",
     },
@@ -52,9 +64,10 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
     from driftcheck.placement import place  # noqa: PLC0415
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
-    if [reference, on].count("-") > 1:
-        raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
+    read_once(reference, on, judging.error)
+    log = log_of(judging)
     snapshot = measured(reference, recording(options, judging.policy))
     if on is not None:
         snapshot = place(snapshot, measured(on))
-    return finish(check_report(snapshot, judging.limit, judging.policy, judging.location), outputs)
+    report = check_report(snapshot, judging.limit, judging.policy, judging.location)
+    return finish(answered(report, judging, log), outputs)

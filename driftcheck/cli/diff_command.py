@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from driftcheck.cli.options import Judging, Outputs, finish, judging, measured, measuring, recording, reporting
+from driftcheck.cli.options import (
+    Judging,
+    Outputs,
+    answered,
+    finish,
+    judging,
+    log_of,
+    measured,
+    measuring,
+    read_once,
+    recording,
+    reporting,
+)
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
-from driftcheck.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +40,7 @@ _MANUAL = Manual(
         "driftcheck diff": "This machine against the baseline that the policy names.",
         "driftcheck diff laptop.json ci.json node7.json --all": "Several targets, and everything that differs.",
         "driftcheck diff good.json host --fail-on changes-results": "Fail where results may change, too.",
+        "driftcheck diff laptop.json host --error service.log": "What of it explains the error in this log?",
         "driftcheck diff laptop.json ci.json --format markdown -o ticket.md": "For a ticket.",
         "driftcheck diff laptop.json host --format github --output-file sarif=driftcheck.sarif": "In a workflow: "
         "annotations, and a file for the code scanning dashboard.",
@@ -58,12 +70,12 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
     from driftcheck.report.build import diff_report  # noqa: PLC0415
 
     baseline, targets = _sides(references, judging.policy)
-    if [baseline, *targets].count("-") > 1:
-        raise InputError("-", "standard input can be read only once", "Write one of the snapshots to a file")
+    read_once(baseline, *targets, judging.error)
+    log = log_of(judging)
     options = recording(options, judging.policy)
     snapshots = [measured(reference, options) for reference in (baseline, *targets)]
     report = diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy, judging.location)
-    return finish(report, outputs)
+    return finish(answered(report, judging, log), outputs)
 
 
 def _sides(references: Sequence[str], policy: Policy | None) -> tuple[str, Sequence[str]]:

@@ -40,13 +40,15 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Judging:
-    """What may fail a run, and what is expected.
+    """What may fail a run, what is expected, and what did fail.
 
     ``fail_on``  an impact or ``never``; None where the command line does not say
+    ``error``    the file of the traceback or log of the failure, ``-`` for standard input; None for none
     ``policy``   the project's; None where it has none
     """
 
     fail_on: str | None
+    error: str | None
     policy: Policy | None
 
     @property
@@ -137,6 +139,12 @@ def judging(command: _Command) -> _Command:
             help="Exit with 1 from this impact on (findings that are certain or likely, and not in the baseline). "
             "Without it: what the policy says, else breaks.",
         ),
+        click.option(
+            "--error",
+            metavar="FILE",
+            help="The traceback or log of the failure that you have (- for standard input): what explains it comes "
+            "first.",
+        ),
         *_policy_options(),
     )
 
@@ -159,8 +167,8 @@ def _policy_options() -> tuple[Callable[[_Command], _Command], ...]:
     )
 
 
-def _judging(fail_on: str | None, **policy: Any) -> Judging:
-    return Judging(fail_on, _policy(**policy))
+def _judging(fail_on: str | None, error: str | None, **policy: Any) -> Judging:
+    return Judging(fail_on, error, _policy(**policy))
 
 
 def _policy(policy_file: str | None, *, without_policy: bool) -> Policy | None:
@@ -209,6 +217,34 @@ def recording(options: Options, policy: Policy | None) -> Options:
         variables=(*policy.variables, *options.variables),
         artifacts=(*policy.artifacts, *options.artifacts),
     )
+
+
+def read_once(*sources: str | None) -> None:
+    """Refuse a command line that reads standard input twice.
+
+    Raises:
+        InputError: when it does.
+    """
+    if sources.count("-") > 1:
+        raise InputError("-", "standard input can be read only once", "Write one of the two to a file")
+
+
+def log_of(judging: Judging) -> str | None:
+    """The log that --error names, read before anything is measured; None for none."""
+    if judging.error is None:
+        return None
+    from driftcheck.cli.log_file import read_end  # noqa: PLC0415
+
+    return read_end(judging.error)
+
+
+def answered(report: Report, judging: Judging, log: str | None) -> Report:
+    """The report with its answer to the error at hand, where there is one."""
+    if log is None:
+        return report
+    from driftcheck.error_log import answer  # noqa: PLC0415
+
+    return answer(report, log, "standard input" if judging.error == "-" else str(judging.error))
 
 
 def measured(reference: str, options: Options | None = None) -> Snapshot:

@@ -1,0 +1,122 @@
+"""``--error``: where the log comes from, and that its answer is in the report. What answers it has tests of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.commands import driftcheck
+
+from driftcheck.cli import log_file
+
+HERE = f"python:{sys.executable}"
+LOG = b"""\
+starting
+Traceback (most recent call last):
+  File "service.py", line 1, in <module>
+    import pygments
+ModuleNotFoundError: No module named 'pygments'
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a snapshot, another that lacks a distribution, and the log of what that leads to."""
+    folder = tmp_path_factory.mktemp("error")
+    assert driftcheck("snapshot", HERE, "-o", folder / "good.json").code == 0
+    value = json.loads((folder / "good.json").read_text())
+    distributions = value["sections"]["packages"]["facts"]["distributions"]
+    distributions["pytest"]["requires"]["a-package-that-is-not-there>=2"] = ""
+    del distributions["pygments"]
+    (folder / "bad.json").write_text(json.dumps(value))
+    (folder / "service.log").write_bytes(LOG)
+    return folder
+
+
+def answer(result: Any) -> dict[str, Any]:
+    assert result.code == 1, result.everything
+    (target,) = json.loads(result.out)["targets"]
+    found: dict[str, Any] = target["error"]
+    if found["finding"]:
+        first = target["findings"][0]
+        assert found["finding"] == [first["code"], first["subject"]["kind"], first["subject"]["name"]]
+    return found
+
+
+@pytest.mark.parametrize("command", [("diff", "good.json", "bad.json"), ("check", "bad.json")])
+def test_the_error_at_hand_is_answered(files: Path, command: tuple[str, ...]) -> None:
+    found = answer(driftcheck(*command, "--format", "json", "--error", "service.log", cwd=files))
+    assert found["source"] == "service.log"
+    assert found["text"] == "ModuleNotFoundError: No module named 'pygments'"
+    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    # Only a baseline says which module the distribution would have brought.
+    assert found["match"] == ("verbatim" if command[0] == "diff" else "pattern")
+    found = answer(driftcheck(*command, "--format", "json", "--error", "-", cwd=files, stdin=LOG))
+    assert found["source"] == "standard input"
+    assert found["finding"][0] == "PKG001"
+
+
+def test_an_error_that_nothing_explains_is_answered_too(files: Path) -> None:
+    log = b"ModuleNotFoundError: No module named 'something_else'\n"
+    found = answer(driftcheck("check", "bad.json", "--format", "json", "--error", "-", cwd=files, stdin=log))
+    assert (found["finding"], found["match"]) == (None, None)
+
+
+def test_the_end_of_a_large_log_is_read(files: Path) -> None:
+    large = files / "large.log"
+    with large.open("wb") as file:
+        for _ in range(24):
+            file.write(b"\xff\x00 nothing to see here\n" * 50_000)
+        file.write(LOG)
+    assert large.stat().st_size > log_file.KEPT
+    found = answer(driftcheck("check", "bad.json", "--format", "json", "--error", large, cwd=files))
+    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    found = answer(
+        driftcheck("check", "bad.json", "--format", "json", "--error", "-", cwd=files, stdin=large.read_bytes())
+    )
+    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+
+
+def test_only_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_file, "KEPT", 10)
+    monkeypatch.setattr(log_file, "_CHUNK", 4)
+    path = tmp_path / "log"
+    path.write_bytes(b"0123456789abcdefghij")
+    assert log_file.read_end(str(path)) == "abcdefghij"
+    path.write_bytes(b"abc")
+    assert log_file.read_end(str(path)) == "abc"
+    with path.open("wb") as file:
+        file.write(b"0123456789abcdefghijk")
+    with path.open("rb") as file:
+        assert log_file._end_of(file) == b"bcdefghijk"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--error", "nowhere.log"], "Error: nowhere.log: cannot be read: No such file or directory\n"),
+        (["--error", "."], "Error: .: cannot be read: Is a directory\n"),
+    ],
+)
+def test_a_log_that_cannot_be_read_is_refused_before_anything_is_measured(
+    files: Path, arguments: list[str], said: str
+) -> None:
+    result = driftcheck("check", "no-such-environment.json", *arguments, cwd=files)
+    assert (result.code, result.out, result.err) == (2, "", said)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("check", "-", "--error", "-"),
+        ("diff", "good.json", "-", "--error", "-"),
+        ("check", "host", "--on", "-", "--error", "-"),
+    ],
+)
+def test_standard_input_is_read_once(files: Path, command: tuple[str, ...]) -> None:
+    result = driftcheck(*command, cwd=files, stdin=LOG)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("Error: -: standard input can be read only once")
