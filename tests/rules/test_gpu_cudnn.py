@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.compiled import Builder, measured
-from support.gpu import build, copy, cuda, gpu
+from support.cuda_facts import build, copy, cuda, gpu
 from support.snapshots import distribution, distributions, findings
 
 from driftcheck.findings import Finding

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.compiled import Builder, imported, measured
-from support.gpu import build, copy, cuda
+from support.cuda_facts import build, copy, cuda
 from support.snapshots import distribution, distributions, findings, snapshot
 
 from driftcheck.explain import explain_one, explain_pair
