@@ -184,7 +184,7 @@ def _accounts(findings: Sequence[Finding]) -> list[str]:
 
 def _expected(entries: Sequence[Suppressed]) -> list[str]:
     rows = [
-        f"Expected by the policy: {plain.title(entry.finding)}: {prose(entry.reason, 300)}"
+        f"Expected by the policy: {plain.title(entry.finding)}: {prose(phrases.why_expected(entry), 500)}"
         for entry in entries[:_IN_ONE_LINE]
     ]
     more = len(entries) - len(rows)

@@ -1,14 +1,15 @@
 """The file at which CI systems show findings: they expect code, and an environment has none.
 
 It is what a person would edit to mend the environment: the policy, else a lock file, the requirements, the
-Dockerfile or the project file. It is chosen when a report is made, and stands in the report, so that the saved
-report renders to the same bytes elsewhere.
+Dockerfile, the project file or what CI runs (GitHub takes no findings without a file). It is chosen when a report
+is made, and stands in the report, so that the saved report renders to the same bytes elsewhere.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 # What states the environment most exactly comes first.
@@ -30,6 +31,8 @@ _CANDIDATES = (
     "setup.cfg",
     "setup.py",
 )
+# Of the root of the repository.
+_WORKFLOWS = (".github/workflows/*.yml", ".github/workflows/*.yaml", ".gitlab-ci.yml", "Jenkinsfile")
 _LIMIT = 400
 
 
@@ -41,8 +44,10 @@ def choose(policy: str | None, directory: Path) -> str | None:
     """
     directory = Path(os.path.abspath(directory))  # noqa: PTH100 - resolve() would follow links out of the repository
     root = next((place for place in (directory, *directory.parents) if (place / ".git").exists()), directory)
-    for name in (*([policy] if policy else []), *_CANDIDATES):
-        path = Path(os.path.normpath(directory / name))
+    named = (directory / name for name in ([policy] if policy else []) + list(_CANDIDATES))
+    workflows = (path for pattern in _WORKFLOWS for path in sorted(root.glob(pattern)))
+    for candidate in chain(named, workflows):
+        path = Path(os.path.normpath(candidate))
         if path.is_relative_to(root) and path.is_file():
             found = sound(path.relative_to(root).as_posix())
             if found:

@@ -253,13 +253,7 @@ def _location(report: Report, target: Target, finding: Finding) -> dict[str, Any
 
 
 def _suppression(entry: Suppressed) -> dict[str, Any]:
-    until = f" (until {line(entry.expires, 40)})" if entry.expires else ""
-    return {
-        "kind": "external",
-        "status": "accepted",
-        "justification": f"{prose(entry.reason, 500)}{until}",
-        "properties": {"where": line(entry.where)},
-    }
+    return {"kind": "external", "status": "accepted", "justification": prose(phrases.why_expected(entry), 600)}
 
 
 def _notifications(

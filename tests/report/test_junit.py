@@ -114,7 +114,7 @@ def test_what_the_policy_expects_passes_and_is_told(samples: dict[str, Callable[
     expected = Suppressed(first, "an old friend", None, "expected[0]")
     found = case(junit(replace(report, targets=(replace(report.targets[0], suppressed=(expected,)),))), first.code)
     assert found.find("failure") is None
-    assert text_of(found, "system-out").endswith(": an old friend")
+    assert text_of(found, "system-out").endswith(": an old friend (expected[0])")
 
 
 def test_gaps_are_said(samples: dict[str, Callable[[], Report]]) -> None:

@@ -49,6 +49,11 @@ def test_it_is_named_from_the_root_of_the_repository(tmp_path: Path) -> None:
     assert choose(str(tmp_path / "driftcheck.toml"), tmp_path / "services" / "api") == "driftcheck.toml"
 
 
+def test_where_nothing_else_is_there_it_is_what_ci_runs(tmp_path: Path) -> None:
+    project(tmp_path, ".git/HEAD", "service/main.py", ".github/workflows/test.yml", ".github/workflows/build.yml")
+    assert choose(None, tmp_path / "service") == ".github/workflows/build.yml"
+
+
 def test_what_lies_outside_of_the_repository_is_not_named(tmp_path: Path) -> None:
     project(tmp_path, "driftcheck.toml", "repository/.git/HEAD", "repository/Dockerfile", "loose/Dockerfile")
     assert choose("../driftcheck.toml", tmp_path / "repository") == "Dockerfile"

@@ -201,7 +201,7 @@ def test_what_the_policy_expects_is_suppressed(samples: dict[str, Callable[[], R
     assert entry["level"] == "note"
     (suppression,) = entry["suppressions"]
     assert suppression["kind"] == "external"
-    assert suppression["justification"] == "we know [it](x) (until 2027-01-31)"
+    assert suppression["justification"] == "we know [it](x) (expected[0], until 2027-01-31)"
 
 
 def test_what_was_not_measured_or_judged_is_said(samples: dict[str, Callable[[], Report]]) -> None:
