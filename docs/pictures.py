@@ -9,6 +9,7 @@ Needs the extra ``test`` (selenium, markdown-it-py) and Chromium with its driver
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -72,7 +73,8 @@ def photograph(page: Path, picture: Path, *, width: int, height: int, dark: bool
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={width},{height}"):
         options.add_argument(argument)
-    driver = webdriver.Chrome(options=options)
+    # The driver beside the browser: without its path selenium would look for one on the network.
+    driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     try:
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})

@@ -182,6 +182,14 @@ def test_the_command_judges_an_image_on_a_machine_that_is_a_file(tmp_path: Path)
     assert "CPU004" not in driftcheck("check", str(own), "--on", str(own), "--format", "json").out
 
 
+@pytest.mark.parametrize("form", ["text", "markdown", "html"])
+def test_people_are_told_what_was_taken_for_granted(tmp_path: Path, form: str) -> None:
+    own = tmp_path / "here.json"
+    assert driftcheck("snapshot", "-o", str(own)).code == 0
+    answer = driftcheck("check", str(own), "--on", str(own), "--format", form)
+    assert "It is started as it was when it was measured" in " ".join(answer.out.split())
+
+
 def test_one_standard_input_is_not_read_twice() -> None:
     answer = driftcheck("check", "-", "--on", "-")
     assert answer.code == 2

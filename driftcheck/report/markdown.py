@@ -185,17 +185,24 @@ def _report(page: _Page, report: Report) -> None:
     for verdict in verdicts:
         counts = f" Besides: {', '.join(verdict.counts)}." if verdict.counts and len(verdicts) == 1 else ""
         page.add(f"**{verdict.text}**{counts}")
-    _environments(page, report)
+    if report.baseline is not None:
+        page.add(f"Compared with the baseline {code(phrases.names(report)[0])}.")
     for target, name in zip(report.targets, names, strict=True):
         if len(names) > 1:
             page.add(f"## {code(name)}")
         _target(page, report, target)
+    if len(names) > 1:
+        _environments(page, report)
     _notices(page, report)
 
 
 def _target(page: _Page, report: Report, target: Target) -> None:
+    if target.environment.assumptions:
+        page.add(f"Assumed: {markdown(' '.join(target.environment.assumptions), limit=page.room.prose)}")
     _findings(page, target)
     _gaps(page, report, target)
+    if len(report.targets) == 1:
+        _environments(page, report)
     known = [finding for finding in target.explanation.findings if finding.also_in_baseline]
     if known:
         shown = page.some(known, page.room.lists, "findings that the baseline has too")
@@ -300,12 +307,12 @@ def _finding(page: _Page, finding: Finding) -> None:
     if finding.predicted_error:
         likely = "" if finding.confidence is Confidence.CERTAIN else "probably "
         parts.append(f"What one would {likely}see:\n\n" + block(finding.predicted_error, "text", limit=6))
+    parts += _fixes(finding.fix)
     if finding.explanation:
         parts.append(markdown(finding.explanation, limit=page.room.prose))
     evidence = _evidence(page, finding)
     if evidence:
         parts.append(evidence)
-    parts += _fixes(finding.fix)
     if finding.folds:
         parts.append(f"Explains {_explained(finding)}")
     if finding.references:

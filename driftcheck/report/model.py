@@ -39,6 +39,12 @@ class Environment:
     def label(self) -> str:
         return str(self.header["label"])
 
+    @property
+    def assumptions(self) -> Sequence[str]:
+        """What was taken for granted where the environment was put on another machine, in sentences."""
+        found: Sequence[str] = self.header.get("assumptions") or ()
+        return found
+
 
 @dataclass(frozen=True)
 class Suppressed:

@@ -221,6 +221,8 @@ def _verdict(page: _Page, report: Report, target: Target, name: str) -> None:
     page.wrapped(verdict.text, style=_TONES[verdict.tone])
     if verdict.counts:
         page.wrapped(f"Besides: {', '.join(verdict.counts)}.")
+    if target.environment.assumptions:
+        page.wrapped(prose(" ".join(target.environment.assumptions)), [("Assumed", "dim"), ("  ", "")], indent=4)
 
 
 def _findings(page: _Page, report: Report, target: Target) -> None:
@@ -288,10 +290,10 @@ def _finding(page: _Page, report: Report, finding: Finding) -> None:
         page.add("  ", ("You would see", "dim") if sure == "" else ("You would probably see", "dim"))
         for row in lines(finding.predicted_error):
             page.add("      ", (row, "red"))
+    _fixes(page, finding.fix)
     if finding.explanation:
         page.wrapped(prose(finding.explanation), [("  ", ""), ("Why", "dim"), ("  ", "")], indent=6)
     _evidence(page, report, finding)
-    _fixes(page, finding.fix)
     _explains(page, finding)
     if page.all:
         for reference in finding.references:
