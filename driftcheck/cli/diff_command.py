@@ -41,6 +41,7 @@ _MANUAL = Manual(
         "driftcheck diff laptop.json ci.json node7.json --all": "Several targets, and everything that differs.",
         "driftcheck diff good.json host --fail-on changes-results": "Fail where results may change, too.",
         "driftcheck diff laptop.json host --error service.log": "What of it explains the error in this log?",
+        "driftcheck diff laptop.json image:svc:1.4 --fix dockerfile": "The lines that would mend what fails.",
         "driftcheck diff laptop.json ci.json --format markdown -o ticket.md": "For a ticket.",
         "driftcheck diff laptop.json host --format github --output-file sarif=driftcheck.sarif": "In a workflow: "
         "annotations, and a file for the code scanning dashboard.",

@@ -25,14 +25,19 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+FIXES = ("text", "dockerfile")
 IMPACTS = ("breaks", "changes-results", "slows", "note", "never")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a report goes, and in which formats: ``format`` to ``output``, and each of ``files`` (format, path)."""
+    """Where a report goes, and in which formats: ``format`` to ``output``, and each of ``files`` (format, path).
+
+    ``fix``  what to type, of this kind, goes to ``output`` in the place of the report; None for the report
+    """
 
     format: str
+    fix: str | None
     output: str
     files: tuple[tuple[str, str], ...]
     all: bool
@@ -113,6 +118,12 @@ def reporting(command: _Command) -> _Command:
         Outputs,
         click.option(
             "--format", type=click.Choice(FORMATS), default="text", show_default=True, help="How to write the report."
+        ),
+        click.option(
+            "--fix",
+            type=click.Choice(FIXES),
+            help="Instead of the report: what to type to mend what fails, as a script or as lines of a Dockerfile. "
+            "Nothing is applied.",
         ),
         click.option("-o", "--output", metavar="FILE", default="-", help="Write here instead of standard output."),
         click.option(
@@ -261,12 +272,23 @@ def finish(report: Report, outputs: Outputs) -> int:
     """Write a report everywhere it was asked for; the exit code."""
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    for name, path in ((outputs.format, outputs.output), *outputs.files):
+    wanted = [*outputs.files]
+    if outputs.fix is None:
+        wanted.insert(0, (outputs.format, outputs.output))
+    else:
+        write_text(outputs.output, _fixes(report, outputs.fix))
+    for name, path in wanted:
         write_text(path, render(report, name, outputs.all, to_output=path == "-"))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary and "github" in {outputs.format, *(name for name, _ in outputs.files)}:
+    if summary and "github" in {name for name, _ in wanted}:
         _append_summary(report, summary)
     return exit_code(report)
+
+
+def _fixes(report: Report, kind: str) -> str:
+    from driftcheck.mending import fixes  # noqa: PLC0415
+
+    return fixes(report, kind)
 
 
 def _append_summary(report: Report, path: str) -> None:

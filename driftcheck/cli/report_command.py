@@ -16,6 +16,7 @@ _MANUAL = Manual(
         "driftcheck diff laptop.json ci.json --format json -o report.json": "Save a report,",
         "driftcheck report report.json --format markdown": "and render it as often as you like.",
         "driftcheck report ci.json --format markdown -o ticket.md": "One environment, as a ticket has it.",
+        "driftcheck report report.json --fix text > mend.sh": "What to type; read it before you do.",
         "driftcheck check host --format json | driftcheck report - --all": "From standard input.",
     },
     exits=exits(0, 2, 4, 130, 141),

@@ -14,7 +14,10 @@ import jsonschema
 import pytest
 from support.commands import driftcheck
 
-from driftcheck import __version__, validation
+from driftcheck import __version__, mending, validation
+from driftcheck.cli import options
+from driftcheck.mending import fixes
+from driftcheck.report.load import load
 
 HERE = f"python:{sys.executable}"
 
@@ -206,6 +209,38 @@ def test_a_wrong_command_ends_with_2_and_says_what_is_wrong(arguments: list[str]
     assert (result.code, result.out) == (2, "")
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+def test_what_to_type_takes_the_place_of_the_report(taken: Path, tmp_path: Path) -> None:
+    broken = edited(taken, tmp_path / "broken.json", break_it)
+    saved = tmp_path / "report.json"
+    result = driftcheck("diff", taken, broken, "--fix", "text", "--output-file", f"json={saved}")
+    assert result.code == 1
+    assert result.out.startswith("# For ")
+    assert "a-package-that-is-not-there" in result.out
+    assert "baseline  " not in result.out
+    assert result.out == fixes(load(str(saved)), "text")
+    assert driftcheck("report", saved, "--fix", "text").out == result.out
+    lines = tmp_path / "Dockerfile.mend"
+    assert driftcheck("report", saved, "--fix", "dockerfile", "-o", lines).out == ""
+    assert lines.read_text() == fixes(load(str(saved)), "dockerfile")
+    assert options.FIXES == mending.KINDS
+
+
+def test_the_summary_of_a_step_is_appended_where_github_asks_for_it(taken: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("# Before\n")
+    place = {"GITHUB_STEP_SUMMARY": str(summary)}
+    driftcheck("diff", taken, taken, environ=place)
+    assert summary.read_text() == "# Before\n"
+    driftcheck("diff", taken, taken, "--format", "github", environ=place)
+    written = summary.read_text()
+    assert written == "# Before\n" + driftcheck("diff", taken, taken, "--format", "markdown").out
+    driftcheck("diff", taken, taken, "--output-file", f"github={tmp_path}/a.txt", environ=place)
+    assert summary.read_text().startswith(written + "**")
+    result = driftcheck("diff", taken, taken, "--format", "github", environ={"GITHUB_STEP_SUMMARY": str(tmp_path)})
+    assert result.code == 2
+    assert "$GITHUB_STEP_SUMMARY cannot be written" in result.err
 
 
 def test_a_closed_pipe_is_no_fault() -> None:
