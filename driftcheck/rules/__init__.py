@@ -29,6 +29,10 @@ MODULES = (
     "cuda_majors",
     "gpu_libraries",
     "gpu_cudnn",
+    "gpu_frameworks",
+    "gpu_packages",
+    "gpu_triton",
+    "gpu_image",
     "imports",
     "gpu_driver",
     "gpu_health",
@@ -36,6 +40,10 @@ MODULES = (
     "gpu_container",
     "gpu_requests",
     "gpu_drift",
+    "artifacts",
+    "onnx_models",
+    "pickles",
+    "model_versions",
 )
 
 
