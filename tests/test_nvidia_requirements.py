@@ -7,43 +7,11 @@ import re
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.nvidia import NEW_BRANDS, OLD_BRANDS
+from support.nvidia import requirement as image
 
 from driftcheck import nvidia_requirements as req
 from driftcheck.nvidia_requirements import Machine, Verdict
-
-OLD_BRANDS = (
-    "tesla",
-    "unknown",
-    "nvidia",
-    "nvidiartx",
-    "geforce",
-    "geforcertx",
-    "quadro",
-    "quadrortx",
-    "titan",
-    "titanrtx",
-)
-NEW_BRANDS = (
-    "unknown",
-    "grid",
-    "tesla",
-    "nvidia",
-    "quadro",
-    "quadrortx",
-    "nvidiartx",
-    "vapps",
-    "vpc",
-    "vcs",
-    "vws",
-    "cloudgaming",
-)
-
-
-def image(cuda: str, brands: tuple[str, ...], branches: tuple[int, ...], first: str = "") -> str:
-    """NVIDIA_REQUIRE_CUDA as the images under https://gitlab.com/nvidia/container-images/cuda spell it out."""
-    pairs = [f"brand={brand},driver>={old},driver<{old + 1}" for old in branches for brand in brands]
-    return " ".join(filter(None, [f"cuda>={cuda}", first, *pairs]))
-
 
 IMAGES = {
     "11.8.0": image("11.8", OLD_BRANDS, (470, 510, 515), "brand=tesla,driver>=450,driver<451"),

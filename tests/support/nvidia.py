@@ -159,4 +159,39 @@ def judged(rule_code: str, header: dict[str, Any], **sections: dict[str, Any]) -
     return found
 
 
+# The two lists of brands that these images have had.
+OLD_BRANDS = (
+    "tesla",
+    "unknown",
+    "nvidia",
+    "nvidiartx",
+    "geforce",
+    "geforcertx",
+    "quadro",
+    "quadrortx",
+    "titan",
+    "titanrtx",
+)
+NEW_BRANDS = (
+    "unknown",
+    "grid",
+    "tesla",
+    "nvidia",
+    "quadro",
+    "quadrortx",
+    "nvidiartx",
+    "vapps",
+    "vpc",
+    "vcs",
+    "vws",
+    "cloudgaming",
+)
+
+
+def requirement(cuda: str, brands: tuple[str, ...], branches: tuple[int, ...], first: str = "") -> str:
+    """NVIDIA_REQUIRE_CUDA as the images under https://gitlab.com/nvidia/container-images/cuda spell it out."""
+    pairs = [f"brand={brand},driver>={old},driver<{old + 1}" for old in branches for brand in brands]
+    return " ".join(filter(None, [f"cuda>={cuda}", first, *pairs]))
+
+
 ON: dict[str, Any] = {"on": {"label": "node", "reference": "node.json"}}
