@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.compiled import Builder, imported, measured
-from support.cuda_facts import build, copy, cuda
+from support.cuda_facts import build, copy, cuda, libraries
 from support.snapshots import distribution, distributions, findings, snapshot
 
 from driftcheck.explain import explain_one, explain_pair
@@ -22,20 +22,6 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
 def judged(finding: Finding) -> tuple[str, str]:
     return (finding.impact.value, finding.confidence.value)
-
-
-def libraries(**facts: Any) -> dict[str, Any]:
-    """Facts of section ``libraries`` with what a test says."""
-    nothing: dict[str, Any] = {"path": None, "libc": "glibc", "loader": None, "machine": None, "bits": 64}
-    nothing |= {"missing": {}, "missing_versions": {}}
-    return {
-        "interpreter": nothing,
-        "search": {"ld_library_path": ["/usr/local/cuda/lib64"], "ld_preload": [], "default": []},
-        "files": {},
-        "distributions": {},
-        "libraries": {},
-        "runtimes": {"openmp": {}, "blas": {}},
-    } | facts
 
 
 def answer(reason: str) -> dict[str, Any]:

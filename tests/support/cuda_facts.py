@@ -1,4 +1,4 @@
-"""Facts of the sections ``cuda`` and ``gpu`` for tests of rules, as the probes write them."""
+"""Facts of the sections ``cuda``, ``gpu`` and ``libraries`` for tests of rules about CUDA libraries."""
 
 from __future__ import annotations
 
@@ -82,3 +82,17 @@ def gpu(*capabilities: str, name: str = "NVIDIA H100", **facts: Any) -> dict[str
         "fabric_manager": None,
     }
     return {"nvidia": nvidia | facts if devices or facts else None, "amd": None}
+
+
+def libraries(**facts: Any) -> dict[str, Any]:
+    """Facts of section ``libraries``, where LD_LIBRARY_PATH names a toolkit, with what a test says."""
+    nothing: dict[str, Any] = {"path": None, "libc": "glibc", "loader": None, "machine": None, "bits": 64}
+    nothing |= {"missing": {}, "missing_versions": {}}
+    return {
+        "interpreter": nothing,
+        "search": {"ld_library_path": ["/usr/local/cuda/lib64"], "ld_preload": [], "default": []},
+        "files": {},
+        "distributions": {},
+        "libraries": {},
+        "runtimes": {"openmp": {}, "blas": {}},
+    } | facts
