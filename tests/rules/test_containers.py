@@ -15,7 +15,8 @@ from support.snapshots import distribution, distributions, findings, python, sna
 
 from driftcheck.explain import explain_pair
 from driftcheck.findings import Finding
-from driftcheck.rules.containers import BOX001, BOX010
+from driftcheck.rules.container_limits import BOX001
+from driftcheck.rules.container_start import BOX010
 
 GIGABYTE = 1 << 30
 TORCH = distributions(distribution("torch", "2.12.0"))
