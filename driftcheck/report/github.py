@@ -87,7 +87,7 @@ def _annotations(report: Report, options: RenderOptions) -> Iterator[_Annotation
 def _verdict(report: Report, target: Target, name: str) -> _Annotation:
     verdict = phrases.verdict(report, target, name)
     counts = f" Besides: {', '.join(verdict.counts)}." if verdict.counts else ""
-    return _Annotation("notice", "driftcheck", verdict.text + counts)
+    return _Annotation("notice", "driftcheck", _cut("\n".join([verdict.text + counts, *plain.remarks(target)])))
 
 
 def _finding(report: Report, finding: Finding, name: str) -> _Annotation:

@@ -195,6 +195,7 @@ def _said(report: Report, target: Target, name: str) -> list[str]:
     """The verdict, and what was not measured."""
     verdict = phrases.verdict(report, target, name)
     rows = [verdict.text, *([f"Besides: {', '.join(verdict.counts)}."] if verdict.counts else [])]
+    rows += plain.remarks(target)
     for gap in phrases.not_compared(report, target)[:_ENTRIES]:
         what = f"Not compared, {line(gap.status, 20)} in the {gap.side}" if report.baseline else "Not measured"
         rows.append(f"{what}: {line(gap.section, 40)}: {prose(gap.reason, 300)}")

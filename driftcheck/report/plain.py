@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from driftcheck.findings import Evidence, Finding
+    from driftcheck.report.model import Target
 
 _EVIDENCE = 12
 _VALUE = 160
@@ -65,12 +66,28 @@ def account(finding: Finding) -> list[str]:
     return rows
 
 
+def remarks(target: Target) -> list[str]:
+    """What goes with the verdict: which finding explains the error at hand, and what was taken for granted."""
+    rows = [f"Assumed: {prose(' '.join(target.environment.assumptions), 1000)}"] * bool(target.environment.assumptions)
+    error = target.error
+    if error is None:
+        return rows
+    source = line(error.source, 120)
+    if error.finding is None:
+        return [f"No finding explains the error in {source}: {line(error.text, 600)}", *rows]
+    entries = [*target.explanation.findings, *(entry.finding for entry in target.suppressed)]
+    found = next((finding for finding in entries if finding.identity == error.finding), None)
+    what = f"{line(error.finding[0], 12)} {title(found) if found else line(error.finding[2])}"
+    how = "word for word" if error.match == "verbatim" else "but for paths, versions and numbers"
+    return [f"The error in {source} is explained by {what} ({how}): {line(error.text, 600)}", *rows]
+
+
 def _evidence(evidence: Sequence[Evidence]) -> Iterator[str]:
     rows = phrases.evidence_rows(evidence)
     if rows:
         yield "Evidence:"
     for path, sides in rows[:_EVIDENCE]:
-        values = ", ".join(f"{side}: {line(sides[side], _VALUE)}" for side in ("baseline", "target") if side in sides)
+        values = ", ".join(f"{side} {line(sides[side], _VALUE)}" for side in ("baseline", "target") if side in sides)
         yield f"    {path}: {values}"
     if len(rows) > _EVIDENCE:
         yield f"    ... and {phrases.count(len(rows) - _EVIDENCE, 'more fact')}"

@@ -265,6 +265,8 @@ def _notifications(
 
 
 def _of_execution(report: Report, target: Target, rules: _Rules) -> Iterator[dict[str, Any]]:
+    for remark in plain.remarks(target):
+        yield _notification(remark, "note")
     for entry in sorted(target.explanation.not_judged, key=lambda entry: not entry.fault):
         what = "failed, a fault of driftcheck" if entry.fault else "could not be judged"
         text = f"{line(entry.code, _CODE)} {line(entry.name, 60)} {what}: {prose(entry.reason, 300)}"
