@@ -2,14 +2,13 @@
 
 Pure over a ``Place``: the words of an image (ENTRYPOINT and CMD) are followed through PATH, first lines of scripts,
 shells and wrapper programs, and nothing is run. Where it cannot start, ``problem`` is what the engine, the shell or
-the program would say. The texts were taken down from runc 1.1, dash 0.5.11 and 0.5.12, bash 5.1 and 5.2, coreutils
-8.32, 9.1 and 9.7, tini 0.19 and CPython 3.6 to 3.13.
+the program would say. Their words stand in ``start_errors``, where they look for Python in ``start_environments``.
 """
 
 import os
 import re
 
-from . import executables, shell_script
+from . import executables, shell_script, start_environments, start_errors
 from .executables import EACCES, EISDIR, ENOENT, ENOEXEC
 
 TYPE_CHECKING = False
@@ -101,192 +100,10 @@ def resolve(
     directory = executables.absolute(working_directory or "/", "/")
     follower = _Follower(place, result)
     variables = dict(place.environ if environ is None else environ)  # type: Dict[str, Optional[str]]
-    follower.follow(words, variables, directory, _Engine(place))
+    follower.follow(words, variables, directory, start_errors.Engine(place))
     if not result.reason:
         result.reason = "%s is no Python" % words[0]
     return result
-
-
-# --- those who execute something, and their words
-
-
-class _Speaker:
-    """Executes a program by name and says what went wrong. This one stands for programs whose words are not known."""
-
-    by_shell = False  # whether a file without a first line is handed to /bin/sh (execvp(3))
-    tells_directories = False
-
-    def find(self, place: "Place", name: "str", path: "str", directory: "str") -> "Tuple[Optional[str], Optional[str]]":
-        """``(path, error)``: the file that a name leads to."""
-        if "/" in name:
-            full = executables.absolute(name, directory)
-            return full, executables.access(place, full)
-        full_or_none, refused = executables.search(place, name, path)
-        if full_or_none is not None:
-            return full_or_none, None
-        return refused, EACCES if refused is not None else ENOENT
-
-    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
-        """``(text, exact)`` where no such program can be executed."""
-        del path
-        return "%s: %s" % (name, error), False
-
-    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
-        """``(text, exact)`` where the file is there and the kernel refuses it."""
-        del execution
-        return "%s: %s" % (name, error), False
-
-
-class _Engine(_Speaker):
-    """runc: looks the program up itself and executes it without a shell."""
-
-    def __init__(self, place: "Place") -> "None":
-        self._place = place
-
-    def find(self, place: "Place", name: "str", path: "str", directory: "str") -> "Tuple[Optional[str], Optional[str]]":
-        if "/" in name:
-            full = executables.absolute(name, directory)
-            return full, executables.access(place, full)
-        found, _ = executables.search(place, name, path)
-        return found, None if found is not None else ENOENT
-
-    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
-        if "/" not in name:
-            return 'exec: "%s": executable file not found in $PATH' % name, True
-        if error == ENOENT:
-            return 'exec: "%s": stat %s: no such file or directory' % (name, name), True
-        # Newer ones say "is a directory".
-        return 'exec: "%s": permission denied' % name, path is None or not self._place.is_dir(path)
-
-    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
-        path = execution.scripts[0] if execution.scripts else execution.path
-        return "exec %s: %s" % (name if "/" in name else path, _small(error)), True
-
-
-class _Coreutils(_Speaker):
-    """env, nice, nohup, timeout, stdbuf: ``env: 'gunicorn': No such file or directory``."""
-
-    by_shell = True
-
-    def __init__(self, place: "Place", program: "str", called: "str", environ: "Dict[str, Optional[str]]") -> "None":
-        self._base = program.rpartition("/")[2]
-        # The name that it was called by, until coreutils 9.5 or so cut it down to the last part.
-        self._called = called
-        self._old = True
-        if "/" in called:
-            # "(GNU coreutils) 9.1": the version stands alone in the file.
-            data = executables.head_of(place, program, 1 << 20) or b""
-            version = re.search(rb"\0(\d+)\.(\d+)(?:[.-]\d+)*\0", data)
-            number = tuple(int(part) for part in version.groups()) if version and b"GNU coreutils" in data else None
-            self._old = number is not None and number < (9, 2)
-            self._known = number is not None and (self._old or number >= (9, 7))
-        else:
-            self._known = b"GNU coreutils" in (executables.head_of(place, program, 1 << 20) or b"")
-        self._quotes = ("\u2018", "\u2019") if _speaks_utf8(place, environ) else ("'", "'")
-
-    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
-        del path
-        shown = "%s%s%s" % (self._quotes[0], name.replace("\r", "\\r").replace("\t", "\\t"), self._quotes[1])
-        prefix = self._called if self._old else self._base
-        if self._base in ("env", "nice"):
-            return "%s: %s: %s" % (prefix, shown, error), self._known
-        return "%s: failed to run command %s: %s" % (prefix, shown, error), self._known
-
-    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
-        return self.missing(name, execution.path, error)
-
-
-class _Plain(_Speaker):
-    """Programs with a form of their own: ``setsid: failed to execute nosuch: No such file or directory``."""
-
-    by_shell = True
-
-    def __init__(self, form: "str", exact: "bool") -> "None":
-        self._form = form
-        self._exact = exact
-
-    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
-        del path
-        return self._form % {"name": name, "error": error}, self._exact
-
-    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
-        return self.missing(name, execution.path, error)
-
-
-class _Shell(_Speaker):
-    """dash, bash and busybox, at one line of a script.
-
-    ``prefix``  what the shell calls itself there: the script, or the shell's own name
-    ``replace`` the command stands behind ``exec``
-    ``exact``   whether it is known that the line is reached
-    """
-
-    by_shell = True
-
-    def __init__(
-        self, kind: "str", prefix: "str", line: "int", replace: "bool", directory: "str", exact: "bool"
-    ) -> "None":
-        self._kind = kind
-        self._prefix = prefix
-        self._line = line
-        self._replace = replace
-        self._directory = directory
-        self._exact = exact
-        self.tells_directories = kind.startswith("bash")
-
-    def missing(self, name: "str", path: "Optional[str]", error: "str") -> "Tuple[str, bool]":
-        known = self._kind in ("dash", "bash-5.1", "bash-5.2")
-        where = self._place()
-        shown = self._shown(name)
-        if self._kind.startswith("bash"):
-            if "/" not in name:
-                if path is not None:
-                    return "%s: %s: %s" % (where, path, error), self._exact and known
-                if self._replace:
-                    return "%s: exec: %s: not found" % (where, name), self._exact and known
-                return "%s: %s: command not found" % (where, name), self._exact and known
-            return "%s: %s: %s" % (where, shown, error), self._exact and known
-        words = {ENOENT: "not found", EACCES: "Permission denied"}.get(error, error)
-        return "%s: %s%s: %s" % (where, "exec: " if self._replace else "", name, words), self._exact and known
-
-    def failed(self, name: "str", execution: "executables.Execution", error: "str") -> "Tuple[str, bool]":
-        if not self._kind.startswith("bash"):
-            return self.missing(name, execution.path, error)
-        known = self._exact and self._kind in ("bash-5.1", "bash-5.2")
-        shown = self._shown(name) if "/" in name else (execution.scripts or [execution.path])[0]
-        if error == ENOEXEC:
-            return "%s: %s: cannot execute binary file: Exec format error" % (self._place(), shown), known
-        if error == ENOENT and self._kind == "bash-5.1":
-            if execution.asked is not None:
-                text = "%s: %s: %s: bad interpreter: %s"
-                return text % (self._prefix, shown, execution.asked.replace("\r", "^M"), error), known
-            return "%s: %s: %s" % (self._place(), shown, error), known
-        if error == ENOENT:
-            return "%s: %s: cannot execute: required file not found" % (self._place(), shown), known
-        return "%s: %s: %s" % (self._place(), shown, error), False
-
-    def _place(self) -> "str":
-        return "%s: %s%d" % (self._prefix, "line " if self._kind != "dash" else "", self._line)
-
-    def _shown(self, name: "str") -> "str":
-        return executables.absolute(name, self._directory) if self._replace else name
-
-
-def _small(error: "str") -> "str":
-    """As Go writes it."""
-    return error[:1].lower() + error[1:]
-
-
-def _speaks_utf8(place: "Place", environ: "Dict[str, Optional[str]]") -> "bool":
-    """Whether messages are written with the quotation marks of Unicode: a UTF-8 locale is set, and it is there."""
-    name = environ.get("LC_ALL") or environ.get("LC_CTYPE") or environ.get("LANG") or ""
-    stem, _, encoding = name.partition(".")
-    if encoding.lower().replace("-", "") != "utf8":
-        return False
-    folder = "/usr/lib/locale"
-    if any(place.exists("%s/%s" % (folder, stem + end)) for end in (".utf8", ".UTF-8")):
-        return True
-    return place.exists(folder + "/locale-archive") and stem != "C"
 
 
 # --- following
@@ -304,7 +121,7 @@ class _Follower:
         self._trials = [] if trials is None else trials  # type: List[str]
 
     def follow(
-        self, argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str", speaker: "_Speaker"
+        self, argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str", speaker: "start_errors.Speaker"
     ) -> "None":
         """Execute ``argv`` as ``speaker`` would."""
         result, place = self._result, self._place
@@ -354,10 +171,10 @@ class _Follower:
         program, argv = execution.path, execution.argv
         base = os.path.basename(program)
         own = argv[len(argv) - _arguments(execution) :]
-        shim = _pyenv_program(self._place, full, environ, directory)
+        shim = start_environments.pyenv_program(self._place, full, environ, directory)
         if shim is not None:
             self._result.chain.append("%s is a shim of pyenv" % full)
-            self.follow([shim] + own, environ, directory, _Speaker())
+            self.follow([shim] + own, environ, directory, start_errors.Speaker())
         elif called in _RUNNERS:
             self._runner(called, full, own, environ, directory)
         elif PYTHON.match(base):
@@ -414,7 +231,7 @@ class _Follower:
                 result.exact = words[0].startswith("/")
         elif not os.path.exists(place.real(script)):
             # Since 3.9 the path is made absolute, without being tidied.
-            version = version_of(place, program)
+            version = start_environments.version_of(place, program)
             shown = words[0]
             if version is not None and version >= (3, 9) and not shown.startswith("/"):
                 shown = directory.rstrip("/") + "/" + shown if directory != "/" else "//" + shown
@@ -427,7 +244,7 @@ class _Follower:
         if shell_script.UNKNOWN in name:
             return
         result.module = name
-        folders, complete = _module_folders(place, program, environ, directory)
+        folders, complete = start_environments.module_folders(place, program, environ, directory)
         first = name.split(".")[0]
         for folder in folders:
             base = folder.rstrip("/") + "/" + name.replace(".", "/")
@@ -450,7 +267,7 @@ class _Follower:
     ) -> "None":
         """``sh [-eu] SCRIPT ARGUMENT...`` or ``sh -c TEXT [NAME [ARGUMENT...]]``."""
         result, place = self._result, self._place
-        kind = _kind_of_shell(place, program)
+        kind = start_errors.kind_of_shell(place, program)
         words = argv[1:]
         text_follows = stops = False
         while words and words[0][:1] in ("-", "+") and words[0] not in ("-", "--"):
@@ -517,7 +334,7 @@ class _Follower:
             trial = StartCommand()
             trial.chain = list(self._result.chain)
             follower = _Follower(self._place, trial, self._steps, self._trials)
-            speaker = _Shell(kind, name, launch.line, launch.replaces, launch.directory, launch.sure)
+            speaker = start_errors.Shell(kind, name, launch.line, launch.replaces, launch.directory, launch.sure)
             follower.follow(launch.words, launch.environ, launch.directory, speaker)
             ends = (launch.replaces or launch.last) and launch.certain and not launch.tolerated
             if trial.problem is not None and not launch.decisive and not ends:
@@ -571,7 +388,7 @@ class _Follower:
         if not words:
             self._result.reason = "env prints its variables and starts nothing"
             return
-        self.follow(words, environ, directory, _Coreutils(self._place, program, argv[0], environ))
+        self.follow(words, environ, directory, start_errors.Coreutils(self._place, program, argv[0], environ))
 
     def _wrapper(
         self, base: "str", program: "str", argv: "List[str]", environ: "Dict[str, Optional[str]]", directory: "str"
@@ -594,18 +411,18 @@ class _Follower:
         if not words:
             self._result.reason = "%s is given nothing to start" % program
             return
-        speaker = _Speaker()  # type: _Speaker
+        speaker = start_errors.Speaker()  # type: start_errors.Speaker
         if base in ("nice", "nohup", "timeout", "stdbuf"):
-            speaker = _Coreutils(self._place, program, argv[0], environ)
+            speaker = start_errors.Coreutils(self._place, program, argv[0], environ)
         elif base in ("setsid", "setpriv"):
             # setsid goes on in a child, where it has to: then the engine does not hear of the failure.
             exact = base == "setpriv" and "/" not in argv[0]
-            speaker = _Plain(base + ": failed to execute %(name)s: %(error)s", exact)
+            speaker = start_errors.Plain(base + ": failed to execute %(name)s: %(error)s", exact)
         elif base in ("tini", "tini-static", "docker-init"):
             # Its process id stands behind its name: "[FATAL tini (7)]".
-            speaker = _Plain("[FATAL tini (7)] exec %(name)s failed: %(error)s", False)
+            speaker = start_errors.Plain("[FATAL tini (7)] exec %(name)s failed: %(error)s", False)
         elif base == "dumb-init":
-            speaker = _Plain("[dumb-init] %(name)s: %(error)s", False)
+            speaker = start_errors.Plain("[dumb-init] %(name)s: %(error)s", False)
         self.follow(words, environ, directory, speaker)
 
     def _runner(
@@ -643,9 +460,9 @@ class _Follower:
             result.reason = "%s is given nothing to run" % full
             return
         if conda and prefix is None:
-            prefix = _conda_prefix(place, full, named, environ)
+            prefix = start_environments.conda_prefix(place, full, named, environ)
         elif not conda:
-            prefix = _project_environment(place, called, environ, directory, named)
+            prefix = start_environments.project_environment(place, called, environ, directory, named)
         environ = dict(environ)
         if prefix is not None:
             result.chain.append("%s run uses the environment %s" % (called, prefix))
@@ -654,7 +471,7 @@ class _Follower:
             result.chain.append("%s run, in an environment that was not found" % called)
         if called == "uv" and words[0].endswith(".py"):
             words = ["python"] + words
-        self.follow(words, environ, directory, _Speaker())
+        self.follow(words, environ, directory, start_errors.Speaker())
 
 
 def _why(full: "str", execution: "executables.Execution") -> "str":
@@ -812,7 +629,9 @@ class _ShellRun:
         elif name == "exit":
             self._ended = certain
         elif name in ("conda", "mamba", "micromamba") and rest[:1] == ["activate"]:
-            prefix = _conda_prefix(self._place, name, rest[1] if len(rest) > 1 else None, self._scope.variables)
+            prefix = start_environments.conda_prefix(
+                self._place, name, rest[1] if len(rest) > 1 else None, self._scope.variables
+            )
             self._activate(prefix)
         elif name not in _BUILTINS:
             self._launch([name] + rest, command, certain, False)
@@ -923,165 +742,3 @@ class _ShellRun:
         path = self._scope.variables.get("PATH", executables.DEFAULT_PATH)
         self._scope.variables["PATH"] = "%s/bin:%s" % (prefix, path) if path is not None else None
         self._scope.variables["VIRTUAL_ENV"] = prefix
-
-
-# --- environments and interpreters
-
-
-def _kind_of_shell(place: "Place", program: "str") -> "str":
-    """``dash``, ``bash-5.1``, ``bash-5.2`` (and newer), ``bash``, ``busybox`` or another name: who words the errors."""
-    real = executables.real_name(place, program)
-    base = os.path.basename(real)
-    if base in ("bash", "rbash"):
-        data = executables.head_of(place, real, 4 << 20) or b""
-        found = re.search(rb"@\(#\)Bash version (\d+)\.(\d+)", data)
-        if found is None:
-            return "bash"
-        version = (int(found.group(1)), int(found.group(2)))
-        return "bash-5.2" if version >= (5, 2) else "bash-5.1" if version >= (5, 0) else "bash"
-    return base
-
-
-def version_of(place: "Place", interpreter: "str") -> "Optional[Tuple[int, int]]":
-    """Major and minor version of an interpreter, from the name of its file."""
-    for path in (executables.real_name(place, interpreter), interpreter):
-        found = re.search(r"(\d+)\.(\d+)[a-z]?$", os.path.basename(path))
-        if found:
-            return int(found.group(1)), int(found.group(2))
-    return None
-
-
-def _module_folders(
-    place: "Place", program: "str", environ: "Dict[str, Optional[str]]", directory: "str"
-) -> "Tuple[List[str], bool]":
-    """Where ``python -m`` looks, and whether nothing else can add to it (an import hook, another .pth file)."""
-    folders = [directory]
-    path = environ.get("PYTHONPATH", "")
-    complete = path is not None and shell_script.UNKNOWN not in path
-    folders.extend(executables.absolute(entry, directory) for entry in (path or "").split(":") if entry)
-    prefixes = [
-        os.path.dirname(os.path.dirname(program)),
-        os.path.dirname(os.path.dirname(executables.real_name(place, program))),
-    ]
-    if prefixes[0] == "":
-        prefixes[0] = "/usr"  # /bin is /usr/bin
-    home = environ.get("HOME") or "/root"
-    found_library = False
-    for prefix in dict.fromkeys(prefixes + ["/usr", home.rstrip("/") + "/.local"]):
-        for library in ("/lib", "/lib64", "/local/lib"):
-            for name in place.list_dir(prefix + library) if place.is_dir(prefix + library) else ():
-                if not re.match(r"^(?:python|pypy)\d", name):
-                    continue
-                base = "%s%s/%s" % (prefix, library, name)
-                found_library = found_library or place.exists(base + "/os.py")
-                for folder in (base, base + "/site-packages", base + "/dist-packages"):
-                    if place.is_dir(folder):
-                        folders.append(folder)
-                        complete = complete and not any(
-                            file.endswith((".pth", ".egg-link")) and file not in _HARMLESS
-                            for file in place.list_dir(folder)
-                        )
-    return folders, complete and found_library
-
-
-# .pth files that add no directory.
-_HARMLESS = frozenset(["distutils-precedence.pth", "_virtualenv.pth", "matplotlib.pth"])
-
-
-def _pyenv_program(
-    place: "Place", full: "str", environ: "Dict[str, Optional[str]]", directory: "str"
-) -> "Optional[str]":
-    """What a shim of pyenv runs: the version is that of PYENV_VERSION, ``.python-version`` or the global file."""
-    folder, name = os.path.split(full)
-    if os.path.basename(folder) != "shims":
-        return None
-    root = environ.get("PYENV_ROOT") or os.path.dirname(folder)
-    chosen = environ.get("PYENV_VERSION")
-    step = directory
-    while not chosen:
-        chosen = place.read_text(step.rstrip("/") + "/.python-version", 4096)
-        if step == "/":
-            break
-        step = os.path.dirname(step)
-    chosen = chosen or place.read_text(root + "/version", 4096) or ""
-    for version in re.split(r"[\s:]+", chosen.strip()):
-        if not version or "/" in version or version == "..":
-            continue
-        matching = [entry for entry in place.list_dir(root + "/versions") if entry == version]
-        matching += sorted(
-            (entry for entry in place.list_dir(root + "/versions") if entry.startswith(version + ".")), key=_numbers
-        )[-1:]
-        for entry in matching:
-            path = "%s/versions/%s/bin/%s" % (root, entry, name)
-            if executables.access(place, path) is None:
-                return path
-    return None
-
-
-def _numbers(version: "str") -> "List[int]":
-    return [int(part) for part in re.findall(r"\d+", version)]
-
-
-def _conda_prefix(
-    place: "Place", program: "str", named: "Optional[str]", environ: "Dict[str, Optional[str]]"
-) -> "Optional[str]":
-    """The prefix of a conda environment, by its name or path; conda's own for none."""
-    if named and "/" in named:
-        return named.rstrip("/")
-    roots = [environ.get("MAMBA_ROOT_PREFIX"), environ.get("CONDA_ROOT")]
-    if program.startswith("/"):
-        roots.append(re.sub(r"/(?:bin|condabin|_conda)/[^/]+$", "", program))
-    executable = environ.get("CONDA_EXE")
-    if executable:
-        roots.append(os.path.dirname(os.path.dirname(executable)))
-    roots += [
-        "/opt/conda",
-        "/opt/miniconda3",
-        "/opt/miniforge3",
-        "/opt/mambaforge",
-        "/root/miniconda3",
-        "/root/miniforge3",
-    ]
-    for root in roots:
-        if not root or not place.is_dir(root + "/conda-meta"):
-            continue
-        if named in (None, "", "base"):
-            return root
-        if place.is_dir("%s/envs/%s" % (root, named)):
-            return "%s/envs/%s" % (root, named)
-    return None
-
-
-def _project_environment(
-    place: "Place", runner: "str", environ: "Dict[str, Optional[str]]", directory: "str", named: "Optional[str]"
-) -> "Optional[str]":
-    """The virtual environment that a project tool runs in."""
-    candidates = []  # type: List[Optional[str]]
-    if runner == "uv":
-        project = environ.get("UV_PROJECT_ENVIRONMENT")
-        candidates.append(executables.absolute(project, directory) if project else None)
-    if runner != "uv":
-        candidates.append(environ.get("VIRTUAL_ENV"))
-    if runner == "pixi":
-        candidates.append("%s/.pixi/envs/%s" % (directory.rstrip("/"), named or "default"))
-    step = directory
-    while True:
-        candidates.append(step.rstrip("/") + "/.venv")
-        if step == "/":
-            break
-        step = os.path.dirname(step)
-    if runner == "uv":
-        candidates.append(environ.get("VIRTUAL_ENV"))
-    home = (environ.get("HOME") or "/root").rstrip("/")
-    caches = {
-        "poetry": (environ.get("POETRY_VIRTUALENVS_PATH") or home + "/.cache/pypoetry/virtualenvs",),
-        "pipenv": (environ.get("WORKON_HOME") or home + "/.local/share/virtualenvs",),
-    }.get(runner, ())
-    for cache in caches:
-        entries = [entry for entry in place.list_dir(cache) if place.is_dir(cache + "/" + entry)]
-        if len(entries) == 1:  # of several, a digest of the project's path decides
-            candidates.append(cache + "/" + entries[0])
-    for prefix in candidates:
-        if prefix and place.exists(prefix + "/bin/python"):
-            return prefix
-    return None
