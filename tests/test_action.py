@@ -280,6 +280,7 @@ def test_a_wrong_input_fails_its_step(
     done = runner.run({"python": str(project[0]), name: value})
     assert done.codes[step] == 2, done.output
     assert "verdict" not in done.codes
+    assert re.search(r"^::error title=driftcheck::", done.output, re.MULTILINE)
 
 
 HOSTILE = (
