@@ -154,7 +154,7 @@ class GPU005(Contradiction):
     is older than the kernel's driver; a newer one on a GeForce or TITAN; a newer one that states its branches and
     not this one. Possible where only NVIDIA's own images tell which branches.
 
-    Fix: remove the compat directory from LD_LIBRARY_PATH and the loader's cache, or update the driver.
+    Fix: remove the compat library where the driver's own level is enough, else update the driver.
 
     Limits: whether a workstation card is among the few that are allowed is not known; then nothing is said.
     """
@@ -189,7 +189,7 @@ class GPU005(Contradiction):
                     at(target, "target", *NVIDIA, "libcuda", "version"),
                     *gpu.version_evidence(target, facts),
                 ],
-                fix=_compat_fixes(str(library["path"])),
+                fix=_compat_fixes(str(library["path"]), removable=True),
             )
         elif gpu.placed(target) or (answer is None and library):
             yield from self._predicted(target, facts)
@@ -222,7 +222,7 @@ class GPU005(Contradiction):
             why = "Forward compatibility is for data-center GPUs."
             evidence.append(at(target, "target", *gpu.on_device(number, "name")))
         if not library.loaded:
-            why += f" It is newer than the driver {kernel}, so the container runtime puts it in front."
+            why += f" The library is newer than the driver {kernel}, so the container runtime puts it in front."
         yield self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if stated else Confidence.POSSIBLE,
@@ -231,14 +231,26 @@ class GPU005(Contradiction):
             why,
             predicted_error=gpu.start_error(target, code),
             evidence=[*evidence, at(target, "target", *library.place, "via")],
-            fix=_compat_fixes(library.key),
+            fix=_compat_fixes(library.key, removable=_runs_without(target, facts)),
         )
 
 
-def _compat_fixes(path: str) -> list[Fix]:
+def _runs_without(target: Snapshot, facts: Facts) -> bool:
+    """Whether everything that was built for CUDA starts on the driver's own level, so that the library may go."""
+    own = gpu.kernel_level(facts)
+    wanted, _ = _wanted(target)
+    return own is not None and all(cuda.needed_level(level) <= own.value for level, _ in wanted.values())
+
+
+def _compat_fixes(path: str, *, removable: bool) -> list[Fix]:
     directory = path.rpartition("/")[0]
-    return [
-        Fix("dockerfile", f"RUN rm -rf {directory} && ldconfig") if "/compat" in directory else
-        Fix("advice", f"Take {directory} off LD_LIBRARY_PATH and out of /etc/ld.so.conf.d, then run ldconfig."),
-        Fix("advice", "Or update the driver of the machine, so that no compat library is needed."),
-    ]  # fmt: skip
+    update = "Update the driver of the machine, so that no compat library is needed."
+    if not removable:
+        return [Fix("advice", update)]
+    if "/compat" in directory:
+        return [
+            Fix("dockerfile", f"RUN rm -rf {directory} && ldconfig"),
+            Fix("advice", f"Or {update[:1].lower()}{update[1:]}"),
+        ]
+    advice = f"Take {directory} off LD_LIBRARY_PATH and out of /etc/ld.so.conf.d, then run ldconfig."
+    return [Fix("advice", advice), Fix("advice", f"Or {update[:1].lower()}{update[1:]}")]

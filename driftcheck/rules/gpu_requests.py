@@ -11,7 +11,7 @@ from driftcheck.knowledge import cuda
 from driftcheck.nvidia_requirements import Verdict
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.gpu_facts import Facts
+from driftcheck.rules.gpu_facts import Facts, Fit
 from driftcheck.snapshot import Snapshot
 
 
@@ -97,10 +97,10 @@ class GPU011(Contradiction):
         wanted = cuda.level(first.removeprefix("cuda>=")) if first.startswith("cuda>=") else None
         if wanted and level and level.value >= cuda.needed_level(wanted):
             fixes.append(Fix("docker-run", "-e NVIDIA_DISABLE_REQUIRE=1"))
-            why += (
-                f" Programs for CUDA {cuda.spelled(wanted)} start on this driver all the same, unless they need PTX "
-                "translated."
-            )
+            why += f" Programs for CUDA {cuda.spelled(wanted)} start on this driver all the same"
+            library = gpu.compat_library(target)
+            in_the_way = library is not None and library.fit(facts) in {Fit.FORBIDDEN, Fit.UNLISTED, Fit.OLDER}
+            why += ", once the image's compat library is gone." if in_the_way else ", unless they need PTX translated."
         return self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if verdict is Verdict.UNSATISFIED else Confidence.POSSIBLE,

@@ -200,6 +200,16 @@ def test_gpu005_is_predicted_for_another_machine(
     assert all(title in one.title for one in found)
 
 
+def test_gpu005_a_library_that_is_needed_is_not_to_be_removed() -> None:
+    needed = torch("2.11.0", "13.0", TORCH_128)
+    needed["driver"] = {"/usr/local/cuda-13.0/compat/libcuda.so.1": libcuda("compat", "580.95.05")}
+    (found,) = judged("GPU005", ON, gpu=machine("535.104.05", "12.2", "RTX 4090"), cuda=needed)
+    assert [fix.kind for fix in found.fix] == ["advice"]
+    enough = carrying("compat", "570.124.06")
+    (found,) = judged("GPU005", ON, gpu=machine("535.104.05", "12.2", "RTX 4090"), cuda=enough)
+    assert [fix.kind for fix in found.fix] == ["dockerfile", "advice"]
+
+
 def test_gpu005_a_directory_that_nobody_looks_into() -> None:
     away = carrying("compat", "570.124.06", None, "search path", path="somewhere/compat/libcuda.so.1")
     assert judged("GPU005", ON, gpu=machine("580.65.06", "13.0"), cuda=away) == []

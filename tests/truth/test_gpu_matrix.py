@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from driftcheck.probes.common import digest
 from support import nvidia
 from support.snapshots import check_facts, python, snapshot
 
@@ -68,7 +69,7 @@ def saved(path: Path, label: str, layer: str, section: str, facts: dict[str, Any
         "channel": "image" if layer == "image" else "subprocess",
         "interpreter": {"path": "/usr/bin/python3", "version": "3.11.7", "reason": "a test", "working_directory": "/"},
     }
-    sections = made.sections | {section: Section(section, layer, "ok", None, [], facts, "")}
+    sections = made.sections | {section: Section(section, layer, "ok", None, [], facts, digest(facts))}
     path.write_text(Snapshot(header, sections).text())
     return path
 
