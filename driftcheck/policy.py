@@ -117,6 +117,11 @@ def load(path: Path) -> Policy:
     return _Reader(path, data.decode("utf-8-sig")).policy(value)
 
 
+def is_glob(text: str) -> bool:
+    """Whether a part of a path stands for more than itself."""
+    return any(sign in text for sign in "*?[")
+
+
 def _folders(start: Path) -> Iterator[Path]:
     """Where to look: as far up as the repository goes."""
     above = [start, *(start.joinpath(*[os.pardir] * count) for count in range(1, len(start.resolve().parents) + 1))]
@@ -277,7 +282,7 @@ def _pattern(path: str | Sequence[str], place: str) -> tuple[str, ...]:
         raise InputError(place, "a path with an empty part", 'Keys that hold dots: path = ["section", "key.with.dots"]')
     if "**" in parts:
         raise InputError(place, "** has no meaning in a path", "A path covers all below it; * stands for one key")
-    if not any(sign in parts[0] for sign in "*?["):
+    if not is_glob(parts[0]):
         _section(parts[0], place)
     return parts
 

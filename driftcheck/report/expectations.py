@@ -7,6 +7,7 @@ drifts that rest on nothing else, but no finding that breaks and no contradictio
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from datetime import date
 from driftcheck.diff import Change, Unmeasured
 from driftcheck.explain import Explanation
 from driftcheck.findings import Evidence, Finding, Impact
-from driftcheck.policy import Expectation, Policy
+from driftcheck.policy import Expectation, Policy, is_glob
 from driftcheck.ranking import ranked
 from driftcheck.report.model import Expected, Report, Suppressed, Target
 from driftcheck.report.phrases import count
@@ -57,7 +58,10 @@ class _Entry:
         self.asked = False
         self.changes = 0
         self.findings = 0
-        self._path = [_glob(part) for part in expectation.path or ()]
+        parts = expectation.path or ()
+        # Most places are literal, or begin so, and there may be thousands of changes.
+        self._literal = tuple(itertools.takewhile(lambda part: not is_glob(part), parts))
+        self._patterns = [_glob(part) for part in parts[len(self._literal) :]]
         self._subject = _glob(expectation.subject or "*")
         self._target = _glob(expectation.target or "*")
 
@@ -71,16 +75,17 @@ class _Entry:
 
     def covers(self, path: Sequence[str]) -> bool:
         """Whether a fact stands at the expected place or below it."""
-        return len(self._path) <= len(path) and all(
-            pattern.fullmatch(part) for pattern, part in zip(self._path, path, strict=False)
-        )
+        below = len(self._literal)
+        if tuple(path[:below]) != self._literal or len(path) < below + len(self._patterns):
+            return False
+        return all(pattern.fullmatch(path[index]) for index, pattern in enumerate(self._patterns, below))
 
     def names(self, finding: Finding) -> bool:
         """Whether it is about this finding; with a path, about those of the rule that rest on a fact there."""
         return (
             self.expectation.rule == finding.code
             and self._subject.fullmatch(finding.subject.name) is not None
-            and (not self._path or any(self.covers(entry.path) for entry in finding.evidence))
+            and (self.expectation.path is None or any(self.covers(entry.path) for entry in finding.evidence))
         )
 
     def expected(self, changes: Iterable[Change]) -> Expected:
