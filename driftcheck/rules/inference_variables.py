@@ -281,7 +281,8 @@ class ENV006(Contradiction):
     Fix: unset it, or name CPUs of this machine.
 
     Limits: where the affinity mask leaves some CPUs out, their numbers are not known, and a list that names
-    one of them is not seen. OMP_PLACES with such a CPU is ignored by libgomp with a warning.
+    one of them is not seen. Numbers far beyond the machine's are ignored by libgomp, and OMP_PLACES with such
+    a CPU gets a warning.
     """
 
     code = "ENV006"
@@ -291,16 +292,18 @@ class ENV006(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         name = "GOMP_CPU_AFFINITY"
-        highest = _highest_cpu(variable(target, name) or "")
         online = lookup(target, ("limits", "cpus", "online"))
         by = reader(target, _LIBGOMP, None)
-        if highest is None or not online or by is None or highest < online:
+        if not online or by is None:
+            return
+        absent = _absent_cpu(variable(target, name) or "", online)
+        if absent is None:
             return
         before = variable(baseline, name) if baseline is not None else None
         yield self.finding(
             Impact.BREAKS,
             Confidence.LIKELY,
-            f"{name} names CPU {highest}, and there are {online}",
+            f"{name} names CPU {absent}, and there are {online}",
             Subject("variable", name),
             f"CPUs are counted from 0, so the last one here is {online - 1}. The kernel refuses a thread on another "
             "one, and libgomp ends the process.",
@@ -318,11 +321,20 @@ class ENV006(Contradiction):
 _LIBGOMP = ("torch", "scikit-learn", "xgboost", "lightgbm", "faiss-cpu", "ctranslate2")
 
 
-def _highest_cpu(value: str) -> int | None:
-    """The highest CPU in ``0 3 1-2 4-15:2``; None for what is no such list."""
+def _absent_cpu(value: str, online: int) -> int | None:
+    """The first CPU in ``0 3 1-2 4-15:2`` that libgomp asks for and that is not there; None for what is no such list.
+
+    It holds the CPUs in words of 64 bits, as the kernel hands them out, and forgets what lies beyond the last word
+    (seen: of two CPUs, 2 to 63 are refused, and 64 and more are ignored).
+    """
     if len(value) > LONGEST:
         return None
-    words = re.split(r"[\s,]+", value.strip())
-    parts = [re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::\d{1,6})?)?", word, re.ASCII) for word in words]
-    numbers = [int(part[2] or part[1]) for part in parts if part is not None]
-    return max(numbers) if numbers and len(numbers) == len(words) else None
+    known = -(-online // 64) * 64
+    found: set[int] = set()
+    for word in re.split(r"[\s,]+", value.strip()):
+        part = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", word, re.ASCII)
+        if part is None:
+            return None
+        last = int(part[2] or part[1])
+        found.update(range(int(part[1]), min(last, known - 1) + 1, int(part[3] or 1) or 1))
+    return min((cpu for cpu in found if cpu >= online), default=None)

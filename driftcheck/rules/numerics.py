@@ -306,8 +306,8 @@ class NUM008(Drift):
 
     See: no error. Predictions that hang on the time of day are shifted by some hours, or by one in summer.
 
-    Decided: the rules of both zones are known and differ, or their names where a rule is not known:
-    changes-results, possible.
+    Decided: the names of the zones differ, and, where both come from /etc/localtime, the rules in these files
+    too: changes-results, possible.
 
     Fix: set TZ as in the baseline, or compute in UTC.
 
@@ -327,8 +327,9 @@ class NUM008(Drift):
         if None in zones:
             return
         before, after = (_zone(zone) for zone in zones)
-        rules = [zone.get("rule") for zone in zones]
-        same = rules[0] == rules[1] if all(rules) else before == after
+        # The rule is that of /etc/localtime, which TZ takes the place of.
+        rules = [None if zone.get("tz") is not None else zone.get("rule") for zone in zones]
+        same = before == after or (rules[0] is not None and rules[0] == rules[1])
         if same or "" in {before, after}:
             return
         typed = re.fullmatch(r"[\w/+-]{1,64}", before, re.ASCII) is not None

@@ -266,7 +266,9 @@ def bound(value: str, online: int = 2, packages: dict[str, Any] = EVERYTHING) ->
     return findings("ENV006", variables=variables(GOMP_CPU_AFFINITY=value), limits=limits, packages=packages)
 
 
-@pytest.mark.parametrize(("value", "cpu"), [("7", 7), ("0 2", 2), ("0-3", 3), ("0-14:2", 14), ("0,1,5", 5)])
+@pytest.mark.parametrize(
+    ("value", "cpu"), [("7", 7), ("0 2", 2), ("0-3", 2), ("0-14:3", 3), ("0,1,5", 5), ("0-999999", 2)]
+)
 def test_env006_a_cpu_that_is_not_there(value: str, cpu: int) -> None:
     (found,) = bound(value)
     assert judged(found) == ("breaks", "likely")
@@ -274,7 +276,9 @@ def test_env006_a_cpu_that_is_not_there(value: str, cpu: int) -> None:
     assert found.predicted_error == "libgomp: Thread creation failed: Invalid argument"
 
 
-@pytest.mark.parametrize("value", ["0 1", "0-1", "", "nonsense", "7x", "1" * 7, "1 " * 5000])
+@pytest.mark.parametrize(
+    "value", ["0 1", "0-1", "", "nonsense", "7x", "1" * 7, "1 " * 5000, "64", "0 4000", "1-0", "0-1:0"]
+)
 def test_env006_silent(value: str) -> None:
     assert bound(value) == []
 

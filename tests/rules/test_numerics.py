@@ -357,7 +357,8 @@ def test_num008_another_zone() -> None:
         (zone(None, "/usr/share/zoneinfo/Etc/UTC", "UTC0"), zone("UTC")),
         (zone(None), zone("Etc/UTC")),
         (zone("", None), zone(None)),
-        (zone("Europe/Berlin", None, "CET-1CEST"), zone("Europe/Paris", None, "CET-1CEST")),
+        (zone(None, "/usr/share/zoneinfo/Europe/Berlin", "CET-1"), zone(None, "/usr/share/zoneinfo/CET", "CET-1")),
+        (zone("Europe/Berlin"), zone(None, "/usr/share/zoneinfo/Europe/Berlin", "CET-1CEST")),
         (zone(":Europe/Berlin"), zone("Europe/Berlin")),
         (zone(None, None, "CET-1CEST"), zone("UTC")),  # a copy of a zone file has no name, and nothing is claimed
         ({}, zone("UTC")),
@@ -365,6 +366,11 @@ def test_num008_another_zone() -> None:
 )
 def test_num008_silent(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert findings("NUM008", baseline={"limits": before}, limits=after) == []
+
+
+def test_num008_the_rule_is_not_that_of_the_variable() -> None:
+    (found,) = findings("NUM008", baseline={"limits": zone("UTC0", None, "UTC0")}, limits=zone("XYZ-5", None, "UTC0"))
+    assert found.title == "Local time is that of XYZ-5 instead of UTC"
 
 
 def test_num008_a_zone_is_not_typed_where_a_shell_would_run_it() -> None:
