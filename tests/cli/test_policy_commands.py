@@ -14,6 +14,7 @@ import pytest
 from support.commands import Result, driftcheck
 
 from driftcheck import policy, validation
+from driftcheck.report.formats import FORMATS
 from driftcheck.rules import all_rules
 
 HERE = f"python:{sys.executable}"
@@ -92,8 +93,12 @@ def test_an_expected_finding_is_counted_and_shown_on_request(project: Path) -> N
 
 def test_every_format_counts_what_is_expected(project: Path) -> None:
     (project / "driftcheck.toml").write_text('[[expect]]\nrule = "PKG001"\nreason = "known"\n')
-    for format_ in ("text", "markdown"):
-        assert "expected by the policy" in driftcheck(*DIFF, "--format", format_, cwd=project).out
+    wanted = [f"--output-file={format_}=report.{format_}" for format_ in FORMATS]
+    assert driftcheck(*DIFF, *wanted, cwd=project).code == 0
+    for format_ in FORMATS:
+        written = (project / f"report.{format_}").read_text(encoding="utf-8")
+        # Two formats have a place of their own for it.
+        assert {"json": '"suppressed"', "sarif": '"suppressions"'}.get(format_, "expected by the policy") in written
 
 
 def test_suppressing_one_finding_hides_no_other(project: Path) -> None:
