@@ -63,12 +63,21 @@ def offered(target: Snapshot, device: cuda.Level) -> Iterator[Code]:
     for name, records in groups.items():
         if _VENDOR.match(name) and not _CORE.match(name):
             continue
-        yield _code(name, records, device)
+        yield _code(name, _deciding(target, name, records), device)
+
+
+def _deciding(target: Snapshot, name: str, records: Mapping[str, Facts]) -> Mapping[str, Facts]:
+    """Of the libraries of a distribution those through which its work goes. bitsandbytes has one for each CUDA, and
+    loads that of torch's.
+    """
+    wanted = _MAIN.get(name)
+    if name == "bitsandbytes":
+        level = cuda.level(lookup(target, ("cuda", "builds", "torch", "cuda")))
+        wanted = re.compile(rf"/libbitsandbytes_cuda{level[0]}{level[1]}\.so$") if level else None
+    return {file: record for file, record in records.items() if wanted and wanted.search(file)} or records
 
 
 def _code(name: str, records: Mapping[str, Facts], device: cuda.Level) -> Code:
-    main = {file: record for file, record in records.items() if name in _MAIN and _MAIN[name].match(file)}
-    records = main or records
     fitting: set[str] = set()
     doubtful: set[str] = set()
     ptx: set[str] = set()
@@ -92,7 +101,7 @@ def _code(name: str, records: Mapping[str, Facts], device: cuda.Level) -> Code:
         frozenset(doubtful),
         frozenset(ptx),
         complete=all(record["lists_complete"] for record in records.values()),
-        partly=0 < lacking < total and lacking * 2 >= total,
+        partly=name != "bitsandbytes" and 0 < lacking < total and lacking * 2 >= total,
         versions=levels,
     )
 
@@ -240,7 +249,7 @@ class GPU003(Contradiction):
 
     Decided: no container of any library of the distribution, or of the one through which all its work goes, fits any
     of the devices, and all containers were read: breaks, certain. Not all were read, or a library that others call
-    (cuBLAS): breaks, likely. Other devices of the machine fit, or the libraries with most of the code do not and
+    (cuBLAS), or one beside others that have code and may do without it (flash-attn): breaks, likely. Other devices of the machine fit, or the libraries with most of the code do not and
     smaller ones do: breaks, possible.
 
     Fix: a build that has code for this GPU.
@@ -272,7 +281,7 @@ class GPU003(Contradiction):
         device = gpu.devices(target)[numbers[0]]
         if not code.nothing or len(numbers) < count:
             confidence = Confidence.POSSIBLE
-        elif not code.complete or _CORE.match(code.name):
+        elif not code.complete or _CORE.match(code.name) or self._helps_another(target, code, device):
             confidence = Confidence.LIKELY
         else:
             confidence = Confidence.CERTAIN
@@ -289,13 +298,21 @@ class GPU003(Contradiction):
         return self.finding(
             Impact.BREAKS,
             confidence,
-            f"{name} has no code for {gpu.device_text(device)}",
+            f"{name if code.nothing else f'Most of {name}'} has no code for {gpu.device_text(device)}",
             Subject("distribution", code.name),
             why,
             predicted_error=gpu.kernel_error(target, code.name, 209),
             evidence=_evidence(target, code, numbers, "lists"),
             fix=_builds_for(target, code, gpu.capability(device) or (0, 0)),
         )
+
+    def _helps_another(self, target: Snapshot, code: Code, device: Facts) -> bool:
+        """Whether something else has code for the device, which may get along without this distribution: a model falls
+        back where flash-attn is for newer GPUs alone.
+        """
+        level = gpu.capability(device)
+        others = (one for one in offered(target, level) if one.name != code.name) if level else ()
+        return code.name not in _MAIN and any(not one.nothing for one in others)
 
 
 def _builds_for(target: Snapshot, code: Code, device: cuda.Level) -> list[Fix]:
