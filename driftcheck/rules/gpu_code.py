@@ -248,9 +248,9 @@ class GPU003(Contradiction):
     not compatible with the current PyTorch installation.`
 
     Decided: no container of any library of the distribution, or of the one through which all its work goes, fits any
-    of the devices, and all containers were read: breaks, certain. Not all were read, or a library that others call
-    (cuBLAS), or one beside others that have code and may do without it (flash-attn): breaks, likely. Other devices of the machine fit, or the libraries with most of the code do not and
-    smaller ones do: breaks, possible.
+    of the devices, and all containers were read: breaks, certain. Not all were read, or it is a library that others
+    call (cuBLAS), or stands beside others that have code and may do without it (flash-attn): breaks, likely. Other
+    devices of the machine fit, or the libraries with most of the code do not and smaller ones do: breaks, possible.
 
     Fix: a build that has code for this GPU.
 
