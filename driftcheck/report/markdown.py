@@ -199,6 +199,7 @@ def _report(page: _Page, report: Report) -> None:
 def _target(page: _Page, report: Report, target: Target) -> None:
     if target.environment.assumptions:
         page.add(f"Assumed: {markdown(' '.join(target.environment.assumptions), limit=page.room.prose)}")
+    _error(page, target)
     _findings(page, target)
     _gaps(page, report, target)
     if len(report.targets) == 1:
@@ -245,39 +246,88 @@ def _environments(page: _Page, report: Report) -> None:
     page.add("\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
+def _error(page: _Page, target: Target) -> None:
+    """What the user came with, before anything else."""
+    said = phrases.error_answered(target, functools.partial(code, limit=100))
+    if said and target.error is not None:
+        shown = f"\n\n{block(target.error.text, 'text', limit=1)}" if target.error.text else ""
+        page.add(f"**{said}**{shown}")
+
+
 def _findings(page: _Page, target: Target) -> None:
     room = page.room
-    new = [finding for finding in target.explanation.findings if not finding.also_in_baseline]
-    of_impact = {impact: [finding for finding in new if finding.impact is impact] for impact in Impact}
+    groups = phrases.told([finding for finding in target.explanation.findings if not finding.also_in_baseline])
+    answering = [
+        group for group in groups if any(phrases.answers(target, one) for one in (group.finding, *group.effects))
+    ]
+    for group in answering:
+        _group(page, target, group)
+    groups = [group for group in groups if group not in answering]
+    of_impact = {impact: [group for group in groups if group.impact is impact] for impact in Impact}
     for impact, full, more in (
         (Impact.BREAKS, room.breaks_full, room.breaks_lines),
         (Impact.CHANGES_RESULTS, room.changes_full, room.changes_lines),
         (Impact.SLOWS, room.slows_full, room.slows_lines),
     ):
         found = of_impact[impact]
-        for finding in found[:full]:
-            _finding(page, finding)
-        rest = found[full:]
+        for group in found[:full]:
+            _group(page, target, group)
+        rest = [finding for group in found[full:] for finding in (group.finding, *group.effects)]
         if rest:
             shown = rest[:more]
             word = phrases.IMPACT_WORDS[impact]
             heading = f"### {phrases.count(len(rest), 'finding')} in short: {word}"
             page.add("\n".join([heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]))
             page.leave_out(len(rest), f"full accounts of findings ({word})")
-    causes = [finding for finding in of_impact[Impact.NOTE] if len(finding.folds) > 1][: room.notes]
-    if causes:
-        explained = [f"{_one_line(page, finding)}: explains {_explained(finding)}" for finding in causes]
+    notes = of_impact[Impact.NOTE]
+    causes = [group for group in notes if group.effects or len(group.finding.folds) > 1]
+    if causes[: room.notes]:
+        explained = [
+            f"{_one_line(page, group.finding)}: explains {_explained(group.finding, len(group.effects))}"
+            for group in causes[: room.notes]
+        ]
         page.add("\n".join(["### Causes", "", *explained]))
-    notes = [finding for finding in of_impact[Impact.NOTE] if finding not in causes]
-    if notes:
-        told = page.some(notes, room.notes, "notes")
-        inner = "\n".join([*(_one_line(page, finding) for finding in told), *_by_code(notes[len(told) :])])
-        page.fold(phrases.count(len(notes), "note"), [inner])
+    alone = [finding for group in notes if group not in causes for finding in (group.finding, *group.effects)]
+    alone += [finding for group in causes for finding in group.effects]
+    if alone:
+        told = page.some(alone, room.notes, "notes")
+        inner = "\n".join([*(_one_line(page, finding) for finding in told), *_by_code(alone[len(told) :])])
+        page.fold(phrases.count(len(alone), "note"), [inner])
 
 
-def _explained(finding: Finding) -> str:
+def _group(page: _Page, target: Target, group: phrases.Told) -> None:
+    """A finding in full, and what follows from it: in short, unless all is asked for or it is the error at hand."""
+    in_full = [one for one in group.effects if page.all or phrases.answers(target, one)]
+    in_short = [one for one in group.effects if one not in in_full]
+    _finding(page, group.finding, group.word, _effects(page, group.finding, in_short))
+    for effect in in_full:
+        _finding(page, effect, phrases.IMPACT_WORDS[effect.impact])
+
+
+def _effects(page: _Page, cause: Finding, effects: Sequence[Finding]) -> str:
+    """Findings below their cause: each by its title, with what one would see where that is another thing."""
+    if not effects:
+        return ""
+    worse = [one for one in effects if one.impact is not Impact.NOTE]
+    rows = [f"Causes {phrases.count(len(effects), 'finding')}:", ""]
+    said = {cause.predicted_error, None}
+    mended = phrases.first_command(cause) is not None
+    for one in [*worse, *page.some([one for one in effects if one not in worse], page.room.notes, "notes")]:
+        row = _one_line(page, one)
+        command = phrases.first_command(one)
+        if one.predicted_error not in said:
+            row += f": {code((one.predicted_error or '').strip().partition(chr(10))[0])}"
+        if command is not None and not mended and one in worse:
+            row += f"; {phrases.FIX_WORDS.get(one.fix[0].kind, 'type').lower()} {code(command)}"
+        said.add(one.predicted_error)
+        rows.append(row)
+    return "\n".join(rows)
+
+
+def _explained(finding: Finding, effects: int = 0) -> str:
+    more = f" and {phrases.count(effects, 'finding')}" if effects else ""
     listed = ", ".join(code(name, limit=60) for name in phrases.folded(finding, 8))
-    return f"{phrases.count(len(finding.folds), 'change')} ({listed})"
+    return f"{phrases.count(len(finding.folds), 'change')}{f' ({listed})' if listed else ''}{more}"
 
 
 def _by_code(findings: Sequence[Finding]) -> Iterator[str]:
@@ -300,8 +350,8 @@ def _sure(finding: Finding) -> str:
     return "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
 
 
-def _finding(page: _Page, finding: Finding) -> None:
-    impact = phrases.IMPACT_WORDS[finding.impact].upper()
+def _finding(page: _Page, finding: Finding, word: str, effects: str = "") -> None:
+    impact = word.upper()
     title = markdown(finding.title, limit=page.room.title)
     parts = [f"### {impact} {code(finding.code, limit=12)} {title}{_sure(finding)}"]
     if finding.predicted_error:
@@ -313,8 +363,12 @@ def _finding(page: _Page, finding: Finding) -> None:
     evidence = _evidence(page, finding)
     if evidence:
         parts.append(evidence)
+    if finding.reach:
+        parts.append(f"Installed: {markdown(finding.reach, limit=300)}")
     if finding.folds:
         parts.append(f"Explains {_explained(finding)}")
+    if effects:
+        parts.append(effects)
     if finding.references:
         parts.append("See " + ", ".join(code(reference) for reference in finding.references[:5]))
     page.add("\n\n".join(parts))

@@ -57,6 +57,8 @@ _TABLES: tuple[tuple[tuple[str, ...], str], ...] = (
 # The libraries of a package that differs itself: another version brings other files.
 LIBRARIES_OF_PACKAGES = "shared libraries of these packages"
 _PACKAGES = ("packages", "distributions")
+_TITLE_OF_PACKAGES = "Python packages"
+_TITLE_OF_LIBRARIES = "shared libraries"
 _ORDER = {title: index for index, (_, title) in reversed(list(enumerate(_TABLES)))}
 _ORDER[LIBRARIES_OF_PACKAGES] = _ORDER["shared libraries"]
 _LONGEST_FIRST = sorted(_TABLES, key=lambda table: -len(table[0]))
@@ -114,6 +116,61 @@ class Group:
         return ", ".join(f"{number:,} {word}" for number, word in numbers if number)
 
 
+@dataclass(frozen=True)
+class Told:
+    """A finding, and those that it causes, in their order."""
+
+    finding: Finding
+    effects: tuple[Finding, ...] = ()
+
+    @property
+    def impact(self) -> Impact:
+        """The worst of them all: a note that causes what breaks is no note."""
+        return min((one.impact for one in (self.finding, *self.effects)), key=lambda impact: impact.rank)
+
+    @property
+    def word(self) -> str:
+        """What to call the finding: ``breaks``, or ``cause`` where it is a note with effects."""
+        return "cause" if self.finding.impact is Impact.NOTE and self.effects else IMPACT_WORDS[self.finding.impact]
+
+
+def told(findings: Sequence[Finding]) -> list[Told]:
+    """Findings in their order, effects below their cause. Where the cause is not among them, they stand alone."""
+    causes = {finding.identity: finding for finding in reversed(findings) if finding.caused_by is None}
+    groups: dict[int, list[Finding]] = {}
+    roots: dict[int, Finding] = {}
+    for finding in findings:
+        root = causes.get(finding.caused_by, finding) if finding.caused_by is not None else finding
+        roots.setdefault(id(root), root)
+        effects = groups.setdefault(id(root), [])
+        if root is not finding:
+            effects.append(finding)
+    return [Told(root, tuple(groups[key])) for key, root in roots.items()]
+
+
+def first_command(finding: Finding) -> str | None:
+    """The first line to type, not cleaned; None where there is advice alone."""
+    return next((fix.text for fix in finding.fix if fix.kind != "advice"), None)
+
+
+def error_answered(target: Target, quote: Callable[[str], str] | None = None) -> str:
+    """One sentence on the error that the user has; empty where nobody asked."""
+    answer = target.error
+    if answer is None:
+        return ""
+    source = (quote or _quoted)(answer.source)
+    found = next((one for one in target.explanation.findings if one.identity == answer.finding), None)
+    if found is None:
+        return f"No finding explains the error in {source}:" if answer.text else f"No error was found in {source}."
+    like = "" if answer.match == "verbatim" else " (not word for word)"
+    return f"The error in {source} is explained by {line(found.code, 12)}{like}:"
+
+
+def answers(target: Target, finding: Finding) -> bool:
+    """Whether this finding explains the error that the user has."""
+    return target.error is not None and target.error.finding == finding.identity
+
+
 def count(number: int, word: str, plural: str = "") -> str:
     """``1 finding``, ``3 findings``."""
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
@@ -148,6 +205,10 @@ def verdict(report: Report, target: Target, name: str, quote: Callable[[str], st
     if firm:
         tone, text = "bad", f"{count(firm, 'finding')} would break inference in {name}"
         text += f", and {doubtful:,} more might" if doubtful else ""
+        causes = [finding.caused_by for finding in breaking if finding.caused_by is not None]
+        if causes:
+            text += f"; {len(causes):,} of them {'follow' if len(causes) > 1 else 'follows'} from "
+            text += count(len(set(causes)), "cause")
     elif doubtful:
         tone, text = "doubt", f"{count(doubtful, 'finding')} might break inference in {name}"
     else:
@@ -286,8 +347,17 @@ def evidence_rows(evidence: Iterable[Evidence]) -> list[tuple[str, dict[str, str
 def folded(finding: Finding, most: int) -> list[str]:
     """What a cause explains: the things by name where they are few, else how many changes of each kind."""
     names = list(dict.fromkeys(_item_name(path) for path in finding.folds))
+    if any(title == _TITLE_OF_PACKAGES for title, _ in names):
+        # What a package brings with it goes without saying.
+        others = [(title, name) for title, name in names if title != _TITLE_OF_LIBRARIES]
+        packages = sum(title == _TITLE_OF_PACKAGES for title, _ in others)
+        whose = "their" if packages > 1 else "its"
+        more = [f"{whose} shared libraries"] if len(others) < len(names) else []
+        names = sorted(others, key=lambda pair: pair[0] != _TITLE_OF_PACKAGES)
+    else:
+        more = []
     if len(names) <= most:
-        return [line(name, LABEL_LIMIT) for _, name in names]
+        return [*(line(name, LABEL_LIMIT) for _, name in names), *more]
     kinds: dict[str, int] = {}
     for path in finding.folds:
         title, _ = _item_name(path)

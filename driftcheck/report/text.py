@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from driftcheck.findings import Confidence, Finding, Fix, Impact
 from driftcheck.report import phrases
 from driftcheck.report.cleaning import ascii_only, line, lines, prose
+from driftcheck.report.phrases import Told
 from driftcheck.report.summary import titles
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _WIDEST = 120  # longer lines are hard to read
 _IN_FULL = 20  # findings
 _IN_ONE_LINE = 100  # findings after those
 _INDEXED = 12
+_INDEXED_EFFECTS = 3
 _NOTES = 12
 _EVIDENCE = 6
 _EXPLAINED = 6
@@ -196,6 +198,7 @@ def _interpreter(page: _Page, environment: Environment, room: int) -> str:
 
 def _target(page: _Page, report: Report, target: Target, name: str) -> None:
     _verdict(page, report, target, name)
+    _error(page, target)
     _findings(page, report, target)
     _known(page, target)
     _unmeasured(page, report, target)
@@ -225,44 +228,113 @@ def _verdict(page: _Page, report: Report, target: Target, name: str) -> None:
         page.wrapped(prose(" ".join(target.environment.assumptions)), [("Assumed", "dim"), ("  ", "")], indent=4)
 
 
+def _error(page: _Page, target: Target) -> None:
+    """What the user came with, before anything else."""
+    said = phrases.error_answered(target)
+    if not said or target.error is None:
+        return
+    page.gap()
+    page.wrapped(said, style="bold")
+    if target.error.text:
+        page.add("      ", (line(target.error.text, 1000), "red"))
+
+
 def _findings(page: _Page, report: Report, target: Target) -> None:
     new = [finding for finding in target.explanation.findings if not finding.also_in_baseline]
-    told = new if page.all else [finding for finding in new if finding.impact is not Impact.NOTE]
-    if len(told) > 2:
+    groups = phrases.told(new)
+    told = [
+        group
+        for group in groups
+        if page.all
+        or group.impact is not Impact.NOTE
+        or any(phrases.answers(target, finding) for finding in (group.finding, *group.effects))
+    ]
+    if sum(1 + len(group.effects) for group in told) > 2:
         _index(page, told)
     shown = told if page.all else told[:_IN_FULL]
-    for finding in shown:
-        _finding(page, report, finding)
-    rest = told[len(shown) :]
+    for group in shown:
+        _group(page, report, target, group)
+    rest = [finding for group in told[len(shown) :] for finding in (group.finding, *group.effects)]
     if rest:
         page.heading(f"{phrases.count(len(rest), 'more finding')} (--all tells them in full)")
         _one_line_each(page, rest, _IN_ONE_LINE)
-    notes = [] if page.all else [finding for finding in new if finding.impact is Impact.NOTE]
-    causes = [finding for finding in notes if len(finding.folds) > 1]
+    notes = [group for group in groups if group not in told]
+    causes = [group for group in notes if group.effects or len(group.finding.folds) > 1]
     if causes:
         page.heading(f"Causes ({len(causes):,})")
-        for finding in causes:
-            code = line(finding.code, 12)
-            page.wrapped(prose(finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
-            _explains(page, finding, "      ")
-    notes = [finding for finding in notes if finding not in causes]
+        for group in causes:
+            code = line(group.finding.code, 12)
+            page.wrapped(prose(group.finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
+            _explains(page, group.finding, "      ")
+            _effects(page, group, "      ")
+    notes = [group for group in notes if group not in causes]
     if notes:
         page.heading(f"Notes ({len(notes):,})")
-        _one_line_each(page, notes, _NOTES)
+        _one_line_each(page, [group.finding for group in notes], _NOTES)
 
 
-def _index(page: _Page, findings: Sequence[Finding]) -> None:
+def _index(page: _Page, groups: Sequence[Told]) -> None:
     """The first screen shows every title; what each means follows."""
     page.gap()
-    shown = findings[:_INDEXED]
-    width = max(len(phrases.IMPACT_WORDS[finding.impact]) for finding in shown)
-    for finding in shown:
+    rows: list[tuple[str, str, Finding]] = []
+    told = 0
+    for group in groups:
+        worse = [one for one in group.effects if one.impact is not Impact.NOTE]
+        told += 1 + len(worse)
+        rows.append(("", group.word, group.finding))
+        # A hundred effects of one cause leave room for the next cause.
+        rows += [("  ", phrases.IMPACT_WORDS[one.impact], one) for one in worse[:_INDEXED_EFFECTS]]
+    shown = rows[:_INDEXED]
+    width = max(len(word) for _, word, _ in shown)
+    for margin, word, finding in shown:
         code = line(finding.code, 12)
-        start = f"  {_pad(phrases.IMPACT_WORDS[finding.impact].upper(), width)}  "
+        start = f"  {_pad(word.upper(), width)}  {margin}"
         title = page.fitted(prose(finding.title, 300), page.width - len(start) - cells(code) - 2)
         page.add((start, _STYLES[finding.impact]), (code, "bold"), "  ", title)
-    if len(findings) > len(shown):
-        page.add(f"  ... and {len(findings) - len(shown):,} more below")
+    if told > len(shown):
+        page.add(f"  ... and {told - len(shown):,} more below")
+
+
+def _group(page: _Page, report: Report, target: Target, group: Told) -> None:
+    """A finding in full, and what follows from it: in short, unless all is asked for or it is the error at hand."""
+    _finding(page, report, group.finding, group.word)
+    in_full = [one for one in group.effects if page.all or phrases.answers(target, one)]
+    in_short = [one for one in group.effects if one not in in_full]
+    _effects(page, Told(group.finding, tuple(in_short)), "  ")
+    for effect in in_full:
+        _finding(page, report, effect)
+
+
+def _effects(page: _Page, group: Told, margin: str) -> None:
+    """Findings below their cause: each by its title, with what one would see where that is another thing."""
+    if not group.effects:
+        return
+    page.add(margin, ("Causes", "dim"), f"  {phrases.count(len(group.effects), 'finding')}")
+    margin += "    "
+    worse = [one for one in group.effects if one.impact is not Impact.NOTE]
+    shown = worse[:_IN_ONE_LINE]
+    said = {group.finding.predicted_error, None}
+    mended = phrases.first_command(group.finding) is not None
+    for one in shown:
+        impact = phrases.IMPACT_WORDS[one.impact].upper()
+        code = line(one.code, 12)
+        room = page.width - len(margin) - len(impact) - cells(code) - 4
+        title = page.fitted(prose(one.title, 300) + _sure(one), max(room, 20))
+        page.add(margin, (impact, _STYLES[one.impact]), "  ", (code, "bold"), "  ", title)
+        if one.predicted_error not in said:
+            page.add(margin, "    ", (lines(one.predicted_error or "", 1)[0], "red"))
+        command = phrases.first_command(one)
+        if command is not None and not mended:
+            page.add(margin, "    ", (lines(command, 1)[0], "green"))
+        said.add(one.predicted_error)
+    if len(worse) > len(shown):
+        page.add(f"{margin}... and {len(worse) - len(shown):,} more (--all)")
+    if len(group.effects) > len(worse):
+        page.add(f"{margin}{phrases.count(len(group.effects) - len(worse), 'note')} (--all)")
+
+
+def _sure(finding: Finding) -> str:
+    return "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
 
 
 def _one_line_each(page: _Page, findings: Sequence[Finding], limit: int) -> None:
@@ -275,11 +347,11 @@ def _one_line_each(page: _Page, findings: Sequence[Finding], limit: int) -> None
         page.add(f"  ... and {len(findings) - len(shown):,} more (--all)")
 
 
-def _finding(page: _Page, report: Report, finding: Finding) -> None:
+def _finding(page: _Page, report: Report, finding: Finding, word: str | None = None) -> None:
     page.gap()
-    impact = phrases.IMPACT_WORDS[finding.impact].upper()
+    impact = (word or phrases.IMPACT_WORDS[finding.impact]).upper()
     code = line(finding.code, 12)
-    sure = "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
+    sure = _sure(finding)
     page.wrapped(
         prose(finding.title, 300) + sure,
         [(impact, _STYLES[finding.impact]), ("  ", ""), (code, "bold"), ("  ", "")],
@@ -293,6 +365,8 @@ def _finding(page: _Page, report: Report, finding: Finding) -> None:
     _fixes(page, finding.fix)
     if finding.explanation:
         page.wrapped(prose(finding.explanation), [("  ", ""), ("Why", "dim"), ("  ", "")], indent=6)
+    if finding.reach:
+        page.wrapped(prose(finding.reach, 300), [("  ", ""), ("Installed", "dim"), ("  ", "")], indent=6)
     _evidence(page, report, finding)
     _explains(page, finding)
     if page.all:
