@@ -17,7 +17,7 @@ import re
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from . import common, elf, library_files, loader, os_packages
+from . import common, elf, elf_symbols, library_answers, library_files, library_symbols, loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ USUAL_KERNEL = (3, 2, 0)
 # What the driver's absent libraries define: cuInit, nvmlInit_v2, NvOptixInit.
 _DRIVER_SYMBOL = re.compile(rb"^(?:cu[A-Z]|nvml|cuvid|nvcuvid|NvEncode)")
 
-# Files below this size (bytes) have few symbols: they are read whole.
-LARGE = 8 << 20
 
 # A broken environment has some hundred files with something to say; what is more is cut, and counted.
 RECORD_LIMIT = 1000
@@ -74,15 +72,6 @@ _TAGGED = re.compile(
     r"(?:\.(?P<tag>cpython-\d+[a-z]*(?:-[A-Za-z0-9_-]+)?|abi3t?(?:-[A-Za-z0-9_-]+)?|pypy\d+-\w[\w-]*))?\.so$"
 )
 
-# Debian's packages for sonames that do not follow its rule (soname "libfoo.so.1" -> package "libfoo1").
-_DEBIAN = {
-    "libz.so.1": ["zlib1g"], "libbz2.so.1.0": ["libbz2-1.0"], "libgcc_s.so.1": ["libgcc-s1", "libgcc1"],
-    "libGL.so.1": ["libgl1"], "libGLX.so.0": ["libglx0"], "libncursesw.so.6": ["libncursesw6"],
-}  # fmt: skip
-_DEBIAN_LIBC = re.compile(
-    r"^(?:lib(?:c|m|dl|pthread|rt|util|resolv|anl|nsl|mvec|BrokenLocale)\.so\.|ld-linux|ld\d*\.so)"
-)
-
 
 def measure(place: "Place") -> "Dict[str, Any]":
     """Facts of the shared libraries; see ``schemas/sections/libraries.json`` for each.
@@ -92,7 +81,7 @@ def measure(place: "Place") -> "Dict[str, Any]":
     """
     if place.live and not sys.platform.startswith("linux"):
         raise common.Absent("the shared libraries of %s are not ELF files" % sys.platform)
-    return _Measurement(place).facts()
+    return Measurement(place).facts()
 
 
 def interpreter_of(place: "Place") -> "Optional[str]":
@@ -129,127 +118,7 @@ def extension_name(file_name: "str", tag: "Optional[str]") -> "Tuple[Optional[st
     return match.group("stem"), re.match(re.escape(tag) + r"[md]*(?:-|$)", own) is not None
 
 
-def highest(versions: "Iterable[str]") -> "Dict[str, str]":
-    """The highest of the versions of each prefix: GLIBC_2.2.5 and GLIBC_2.17 -> ``{"GLIBC": "2.17"}``.
-
-    A version without a number stands for itself, with an empty value.
-    """
-    best = {}  # type: Dict[str, Tuple[List[int], str]]
-    for version in versions:
-        match = _NUMBERED.match(version)
-        prefix, number = (match.group(1), match.group(2)) if match else (version, "")
-        order = [int(part) for part in re.findall(r"\d+", number)]
-        if prefix not in best or order > best[prefix][0]:
-            best[prefix] = (order, number)
-    return {prefix: number for prefix, (_, number) in best.items()}
-
-
-_NUMBERED = re.compile(r"^(.*?)_?(\d+(?:[._]\d+)*[a-z]?)$")
-
-
-def debian_packages(soname: "str") -> "List[str]":
-    """Names that Debian's policy (chapter 8.1) gives to a shared library's package, likely ones first."""
-    if _DEBIAN_LIBC.match(soname):
-        return ["libc6"]
-    if soname in _DEBIAN:
-        return _DEBIAN[soname]
-    match = re.match(r"^(.+?)(?:-([\d.]+))?\.so(?:\.(.+))?$", soname)
-    if not match:
-        return []
-    name = match.group(1).lower().replace("_", "-")
-    number = match.group(3) or match.group(2) or ""
-    joined = name + ("-" if name[-1:].isdigit() else "") + number
-    return [joined, joined + "t64", name + number, name]
-
-
-class _Symbols:
-    """Looks symbols up in scopes. Definitions are read once a file, and only those that somebody needs."""
-
-    def __init__(self, place: "Place", musl: "bool") -> "None":
-        self.place = place
-        self.musl = musl
-        self.needs = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
-        self._offers = {}  # type: Dict[Tuple[int, int], elf.Symbols]
-        self._large = {}  # type: Dict[Tuple[int, int], bool]
-        self._asked = {}  # type: Dict[Tuple[int, int], Tuple[Set[bytes], Set[bytes]]]
-        self._wanted = frozenset()  # type: FrozenSet[bytes]
-
-    def read(self, library: "Library", definition: "Optional[bytes]") -> "bool":
-        """Read what a file needs; whether it has ``definition``."""
-        if library.elf is None:
-            return False
-        try:
-            symbols = elf.needs(library.elf, definition)
-        except elf.ElfError as error:
-            self.place.problem(library.path, error.reason)
-            return False
-        # musl binds by name alone.
-        self.needs[library.identity] = frozenset(
-            [key.split(b"@", 1)[0] for key in symbols.needs] if self.musl else symbols.needs
-        )
-        return symbols.defines
-
-    def close(self) -> "None":
-        """All needs are known: only what they name is kept of the definitions."""
-        wanted = set()  # type: Set[bytes]
-        for keys in self.needs.values():
-            wanted |= keys
-        wanted.update([key.split(b"@", 1)[0] for key in wanted])
-        self._wanted = frozenset(wanted)
-
-    def offers(self, library: "Library") -> "elf.Symbols":
-        found = self._offers.get(library.identity)
-        if found is None:
-            found = elf.Symbols()
-            try:
-                if library.elf is not None:
-                    found = elf.offers(library.elf, self._wanted)
-            except elf.ElfError as error:
-                self.place.problem(library.path, error.reason)
-            self._offers[library.identity] = found
-        return found
-
-    def missing(self, keys: "FrozenSet[bytes]", scope: "Iterable[Library]") -> "FrozenSet[bytes]":
-        """Those of ``keys`` that no library of the scope defines under the very key."""
-        for library in scope:
-            if not keys:
-                break
-            large = self._is_large(library)
-            keys = keys - (self._among(library, keys) if large else self.offers(library).offers)
-        return keys
-
-    def _is_large(self, library: "Library") -> "bool":
-        """Whether reading all its symbols (libtorch_cpu: 50,000) takes longer than looking some up."""
-        if library.identity not in self._large:
-            count = 0
-            if library.elf is not None and library.elf.size > LARGE and not self.musl:
-                try:
-                    count = elf.exports(library.elf)
-                except elf.ElfError:
-                    count = 0  # offers() meets the same trouble, and says so
-            self._large[library.identity] = count > len(self._wanted)
-        return self._large[library.identity]
-
-    def _among(self, library: "Library", keys: "FrozenSet[bytes]") -> "Set[bytes]":
-        known, found = self._asked.setdefault(library.identity, (set(), set()))
-        new = keys - known
-        if new and library.elf is not None:
-            try:
-                # Its definitions have no versions: a need with one is answered by missing_in_any_version.
-                found |= elf.among(library.elf, {key for key in new if b"@" not in key})
-            except elf.ElfError as error:
-                self.place.problem(library.path, error.reason)
-            known |= new
-        return found
-
-    def missing_in_any_version(self, keys: "FrozenSet[bytes]", scope: "List[Library]") -> "FrozenSet[bytes]":
-        """As ``missing``; a definition without a version answers a need for any."""
-        return frozenset(
-            key for key in keys if not any(key.split(b"@", 1)[0] in self.offers(one).base for one in scope)
-        )
-
-
-class _Measurement:
+class Measurement:
     def __init__(self, place: "Place") -> "None":
         self.place = place
         self.executable = interpreter_of(place)
@@ -258,7 +127,7 @@ class _Measurement:
         self.loader = loader.Loader(place, self.executable)
         self.start = self.loader.start()
         self.environment = library_files.find(place)
-        self.symbols = _Symbols(place, self.loader.libc == "musl")
+        self.symbols = library_symbols.SymbolTable(place, self.loader.libc == "musl")
         self.tag = _tag_of(place)
         self.keys = {}  # type: Dict[str, str]
         self.libraries = {}  # type: Dict[str, Library]
@@ -280,7 +149,7 @@ class _Measurement:
         self._check_versions()
         self._check_symbols()
         self._numpy()
-        answers = _Answers(self)
+        answers = library_answers.Answers(self)
         return {
             "interpreter": self._interpreter(),
             "search": {
@@ -365,7 +234,7 @@ class _Measurement:
         try:
             return (
                 library.elf is not None
-                and elf.needs(library.elf, b"PyInit_" + module.encode("ascii", "replace")).defines
+                and elf_symbols.needs(library.elf, b"PyInit_" + module.encode("ascii", "replace")).defines
             )
         except elf.ElfError as error:
             self.place.problem(library.path, error.reason)
@@ -687,7 +556,7 @@ class _Measurement:
             ordered = sorted(keys)
         else:
             try:
-                ordered = elf.referenced(mapped.elf, keys)
+                ordered = elf_symbols.referenced(mapped.elf, keys)
             except elf.ElfError as error:
                 self.place.problem(mapped.library.path, error.reason)
                 return 0
@@ -813,121 +682,6 @@ def _lacking_versions(walk: "Walk") -> "Iterator[Tuple[Mapped, Mapped, str, str]
             for version, weak in versions.items():
                 if not weak and version not in provider.elf.offered:
                     yield mapped, provider, soname, version
-
-
-class _Answers:
-    """The two tables of what distributions need from outside of themselves, and which file answers."""
-
-    def __init__(self, measurement: "_Measurement") -> "None":
-        self.measurement = measurement
-        self.distributions = {}  # type: Dict[str, Dict[str, Any]]
-        self._providers = {}  # type: Dict[str, Dict[str, Mapped]]
-        self._driver = set()  # type: Set[str]
-        versions = {}  # type: Dict[Tuple[str, str], Set[str]]
-        for file in measurement.environment.files:
-            role = measurement.roles.get(file.key)
-            if role in (None, "foreign", "shadowed"):
-                continue
-            record = self._of(file.owner)
-            record["modules" if role == "module" else "libraries"] += 1
-            numpy = measurement.records.get(file.key, {}).get("numpy_c_api")
-            if numpy and role == "module":
-                record["numpy_1_modules"] = record.get("numpy_1_modules", 0) + 1
-        for file in measurement.environment.files:
-            walk = measurement.walks.get(file.key)
-            if walk is not None and measurement.roles[file.key] == "module":
-                for mapped in walk.mapped:
-                    self._add(file.owner, mapped, walk, versions)
-        for mapped in measurement.start.mapped:
-            self._add(library_files.PYTHON, mapped, measurement.start, versions)
-        for (owner, soname), found in versions.items():
-            self.distributions[owner]["needs"][soname]["versions"] = highest(found)
-
-    def _of(self, owner: "Optional[str]") -> "Dict[str, Any]":
-        return self.distributions.setdefault(owner or "", {"modules": 0, "libraries": 0, "needs": {}})
-
-    def _add(
-        self,
-        owner: "Optional[str]",
-        mapped: "Mapped",
-        walk: "Walk",
-        versions: "Dict[Tuple[str, str], Set[str]]",
-    ) -> "None":
-        """What one library of a walk needs from outside of the distribution whose module was opened."""
-        here = self.measurement
-        theirs = here.owners.get(mapped.library.identity)
-        # What libraries of the system need of each other is the system's own affair.
-        if theirs != owner and mapped.library is not here.loader.program:
-            return
-        table = self._of(owner)["needs"]
-        for soname, answer in mapped.edges:
-            library = answer.library
-            if library is not None and here.owners.get(library.identity) == owner and owner:
-                continue
-            need = table.setdefault(soname, {"answers": {}, "versions": {}})
-            if library is None:
-                if answer.reason:
-                    need["answers"][""] = answer.reason
-            else:
-                path = here.name(answer.name)
-                need["answers"][path] = answer.reason
-                provider = walk.files.get(library.identity)
-                if provider is not None:
-                    self._providers.setdefault(soname, {}).setdefault(path, provider)
-            required = mapped.elf.required.get(soname)
-            if required:
-                versions.setdefault((owner or "", soname), set()).update(
-                    version for version, weak in required.items() if not weak
-                )
-
-    def libraries(self) -> "Dict[str, Any]":
-        """By soname and by file: how it was found, what it offers, who owns it."""
-        here = self.measurement
-        owned = _SystemOwners(here.place)
-        table = {}  # type: Dict[str, Any]
-        for soname, providers in self._providers.items():
-            for path, mapped in providers.items():
-                answer = mapped.answer
-                record = {
-                    "reason": answer.reason,
-                    "assumption": answer.assumption,
-                    "offers": highest(mapped.elf.offered),
-                    "distribution": here.owners.get(mapped.library.identity),
-                }
-                real = os.path.basename(os.path.realpath(here.place.real(answer.name)))
-                if real != path.rsplit("/", 1)[-1]:
-                    record["file"] = real
-                if answer.otherwise:
-                    record["otherwise"] = here.name(answer.otherwise)
-                if record["distribution"] is None:
-                    record["package"] = owned.find(soname, path, real)
-                table.setdefault(soname, {})[path] = record
-        return table
-
-
-class _SystemOwners:
-    """Which package of the operating system a library came with, where a cheap look-up tells."""
-
-    def __init__(self, place: "Place") -> "None":
-        self.place = place
-        self.manager = os_packages.present_manager(place)
-        self._lists = {}  # type: Dict[str, List[str]]
-        if self.manager == "dpkg":
-            for name in place.list_dir(os_packages.DPKG_INFO):
-                if name.endswith(".list"):
-                    self._lists.setdefault(name[:-5].split(":")[0], []).append(name[:-5])
-
-    def find(self, soname: "str", path: "str", real: "str") -> "Optional[str]":
-        paths = [path, path.rsplit("/", 1)[0] + "/" + real]
-        if self.manager == "dpkg":
-            wanted = os_packages.spellings(paths)
-            for candidate in debian_packages(soname):
-                for stored in self._lists.get(candidate, ()):
-                    if os_packages.dpkg_owns(self.place, stored, wanted):
-                        return candidate
-            return None
-        package = os_packages.owner(self.place, self.manager, paths)
-        return str(package.name) if package is not None else None
 
 
 def _tag_of(place: "Place") -> "Optional[str]":

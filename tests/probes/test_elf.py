@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driftcheck.probes import elf
+from driftcheck.probes import elf, elf_symbols
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection, GNUVerSymSection
@@ -70,7 +70,7 @@ def test_reads_every_class_and_byte_order(name: str) -> None:
     assert file.offered == ["FIXTURE_2", "FIXTURE_1"]
     assert file.executable_stack is True
     assert file.static_tls is True
-    undefined, defined = elf.listing(file)
+    undefined, defined = elf_symbols.listing(file)
     assert undefined == [
         ("first_call", "FIRST_2", "libfirst.so.1", False),
         ("malloc", "GLIBC_2.17", "libc.so.6", False),
@@ -86,18 +86,18 @@ def test_reads_every_class_and_byte_order(name: str) -> None:
 def test_keys_follow_the_rules_of_the_loader() -> None:
     file = elf.read(str(FIXTURES / "little-endian-64.so"))
     assert file is not None
-    wanted = elf.needs(file, b"fixture_new")
+    wanted = elf_symbols.needs(file, b"fixture_new")
     assert wanted.needs == {b"first_call@FIRST_2", b"malloc@GLIBC_2.17"}
     assert wanted.weak == {b"maybe"}
     assert wanted.defines
-    assert not elf.needs(file, b"malloc").defines
-    offered = elf.offers(file)
+    assert not elf_symbols.needs(file, b"malloc").defines
+    offered = elf_symbols.offers(file)
     # A hidden (old) version answers only a need for that very version.
     assert offered.offers == {
         b"fixture_new", b"fixture_new@FIXTURE_2", b"fixture_old@FIXTURE_1", b"fixture_plain",
     }  # fmt: skip
     assert offered.base == {b"fixture_plain"}
-    some = elf.offers(file, frozenset([b"fixture_old", b"fixture_old@FIXTURE_1", b"else"]))
+    some = elf_symbols.offers(file, frozenset([b"fixture_old", b"fixture_old@FIXTURE_1", b"else"]))
     assert some.offers == {b"fixture_old@FIXTURE_1"}
 
 
@@ -112,7 +112,7 @@ def test_relocations_give_the_order_and_leave_out_what_nothing_asks_for(tmp_path
             file = elf.read(str(path))
             assert file is not None
             expected = [b"second", b"first"] if name == "with" else []
-            assert elf.referenced(file, {b"first", b"second", b"third"}) == expected
+            assert elf_symbols.referenced(file, {b"first", b"second", b"third"}) == expected
 
 
 def test_a_file_that_exports_nothing_still_has_its_needs(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_file_that_exports_nothing_still_has_its_needs(tmp_path: Path) -> None
         path.write_bytes(assembler.assemble(needs=(("missing", "", "", False),), hashes=hashes))
         file = elf.read(str(path))
         assert file is not None
-        assert elf.needs(file).needs == {b"missing"}
+        assert elf_symbols.needs(file).needs == {b"missing"}
 
 
 @linux
@@ -165,7 +165,7 @@ def test_symbols_agree_with_pyelftools() -> None:
     for path in [path for path in real_files() if Path(path).stat().st_size < 700_000][:40]:
         ours = elf.read(path)
         assert ours is not None
-        undefined, defined = elf.listing(ours)
+        undefined, defined = elf_symbols.listing(ours)
         with Path(path).open("rb") as stream:
             theirs = ELFFile(stream)
             symbols = theirs.get_section_by_name(".dynsym")
@@ -196,11 +196,11 @@ def test_the_look_up_by_hash_agrees_with_reading_every_symbol() -> None:
     for path in real_files():
         file = elf.read(path)
         assert file is not None
-        if not elf.exports(file):
+        if not elf_symbols.exports(file):
             continue
-        every = elf.offers(file).offers
-        asked = set(sorted(every)[::3]) | elf.needs(file).needs | {b"", b"nowhere", b"x" * 5000}
-        assert elf.among(file, asked) == asked & every
+        every = elf_symbols.offers(file).offers
+        asked = set(sorted(every)[::3]) | elf_symbols.needs(file).needs | {b"", b"nowhere", b"x" * 5000}
+        assert elf_symbols.among(file, asked) == asked & every
         compared += len(asked)
     assert compared > 100
 
@@ -306,7 +306,7 @@ def test_absurd_symbol_counts_are_refused(tmp_path: Path) -> None:
     file = elf.read(str(path))
     assert file is not None
     with pytest.raises(elf.ElfError, match="4294967280 symbols"):
-        elf.needs(file)
+        elf_symbols.needs(file)
 
 
 def test_constants_are_searched_across_the_seams_of_the_pieces(tmp_path: Path) -> None:
@@ -324,12 +324,12 @@ def _read_everything(path: str) -> None:
         file = elf.read(path)
         if file is None:
             return
-        wanted = elf.needs(file, b"PyInit_x")
-        elf.offers(file)
-        elf.listing(file)
-        elf.referenced(file, wanted.needs)
-        if elf.exports(file):
-            elf.among(file, wanted.needs | {b"PyInit_x"})
+        wanted = elf_symbols.needs(file, b"PyInit_x")
+        elf_symbols.offers(file)
+        elf_symbols.listing(file)
+        elf_symbols.referenced(file, wanted.needs)
+        if elf_symbols.exports(file):
+            elf_symbols.among(file, wanted.needs | {b"PyInit_x"})
         elf.find_in_constants(file, [b"numpy"])
 
 

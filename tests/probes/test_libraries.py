@@ -16,7 +16,7 @@ from typing import Any
 import driftcheck.schemas.sections
 import jsonschema
 import pytest
-from driftcheck.probes import common, libraries, library_files
+from driftcheck.probes import common, libraries, library_answers, library_files
 
 _spec = importlib.util.spec_from_file_location("assemble", Path(__file__).parent / "elf_fixtures" / "assemble.py")
 assert _spec is not None
@@ -675,7 +675,7 @@ def test_the_highest_version_of_each_prefix() -> None:
         "OPENSSL_1_1_1a",
         "V",
     ]
-    assert libraries.highest(versions) == {
+    assert library_answers.highest(versions) == {
         "GLIBC": "2.17", "GLIBC_PRIVATE": "", "CXXABI": "1.3", "OPENSSL": "1_1_1a", "V": "",
     }  # fmt: skip
 
@@ -690,4 +690,4 @@ def test_the_highest_version_of_each_prefix() -> None:
     ],
 )  # fmt: skip
 def test_debian_s_names_of_packages(soname: str, package: str) -> None:
-    assert package in libraries.debian_packages(soname)
+    assert package in library_answers.debian_packages(soname)
