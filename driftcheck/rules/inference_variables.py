@@ -215,6 +215,19 @@ class ENV005(Contradiction):
             )
             yield replace(finding, references=(row.source,))
 
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
+        return change.path[:3] == ("variables", "variables", finding.subject.name)
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del sides
+        return says_that_it_differs(finding, effect)
+
+
+def says_that_it_differs(finding: Finding, effect: Finding) -> bool:
+    """Whether another finding says only that the variable of this one differs."""
+    return effect.code in {"ENV004", "NUM005", "NUM006"} and effect.subject == finding.subject
+
 
 def _refused(row: known.VariableValue, value: str, target: Snapshot) -> bool:
     if row.unless is not None and lookup(target, ("variables", "variables", row.unless)) is not None:
@@ -315,6 +328,14 @@ class ENV006(Contradiction):
             ],
             fix=as_in_baseline(name, before if before != variable(target, name) else None),
         )
+
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        del sides
+        return change.path[:3] == ("variables", "variables", finding.subject.name)
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        del sides
+        return says_that_it_differs(finding, effect)
 
 
 # Distributions whose wheels bring libgomp (seen in their files).

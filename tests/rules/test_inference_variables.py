@@ -289,6 +289,20 @@ def test_env006_needs_a_number_of_cpus_and_a_reader() -> None:
     assert findings("ENV006", variables=asked, limits={}, packages=EVERYTHING) == []
 
 
+def test_that_it_differs_stands_under_what_is_wrong_with_it() -> None:
+    limits = {"cpus": {"affinity": 2, "online": 2}}
+    before = snapshot("a", variables=variables(), packages=EVERYTHING, limits=limits)
+    after = snapshot("b", variables=variables(GOMP_CPU_AFFINITY="0-7"), packages=EVERYTHING, limits=limits)
+    found = {finding.code: finding for finding in explain_pair(before, after).findings}
+    assert found["ENV004"].caused_by == ("ENV006", "variable", "GOMP_CPU_AFFINITY")
+    assert found["ENV006"].caused_by is None
+    assert found["ENV006"].folds == (("variables", "variables", "GOMP_CPU_AFFINITY"),)
+    after = snapshot("b", variables=variables(PYTHONHASHSEED="abc"), packages=EVERYTHING, limits=limits)
+    before = snapshot("a", variables=variables(PYTHONHASHSEED="0"), packages=EVERYTHING, limits=limits)
+    found = {finding.code: finding for finding in explain_pair(before, after).findings}
+    assert found["NUM006"].caused_by == ("ENV005", "variable", "PYTHONHASHSEED")
+
+
 # Tables
 
 
