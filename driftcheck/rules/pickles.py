@@ -212,7 +212,10 @@ class ART006(Contradiction):
                     else "scikit-learn does not support this: the estimator may fail when it is used, or answer "
                     "otherwise."
                 ),
-                predicted_error="ValueError: node array from the pickle has an incompatible dtype:"
+                # A module that is missing fails first.
+                predicted_error=None
+                if facts.get("missing_modules")
+                else "ValueError: node array from the pickle has an incompatible dtype:"
                 if misfit
                 else f"{kind}: Trying to unpickle estimator {first} from version {wrote} when using version "
                 f"{found[2]}.",
@@ -381,7 +384,9 @@ class ART010(Contradiction):
                 f"{name} holds a random state of NumPy 2, and {titled(found[1])} is installed",
                 art.subject(name),
                 f"It names {first} by its class, as NumPy does since 2.0. NumPy 1 knows generators by their names.",
-                predicted_error=f"ValueError: <class '{first}'> is not a known BitGenerator module.",
+                predicted_error=None
+                if facts.get("missing_modules")
+                else f"ValueError: <class '{first}'> is not a known BitGenerator module.",
                 evidence=[
                     art.fact(target, name, "pickle", "generators", first),
                     art.version_evidence(target, found[0]),
