@@ -175,8 +175,8 @@ class LIB007(Contradiction):
         kinds = {file: _runtime(file) for file in openmp}
         refusing = sorted(file for file, kind in kinds.items() if kind in {"libiomp5", "libomp"})
         if len(refusing) > 1:
-            one = refusing[0].rsplit("/", 1)[-1]
-            two = refusing[1].rsplit("/", 1)[-1]
+            # A runtime names itself by the name that it was built with, whatever its file is called.
+            one, two = (f"{kinds[file]}.so" for file in refusing[:2])
             same = set(openmp[refusing[0]]["used_by"]) & set(openmp[refusing[1]]["used_by"])
             yield self._openmp(
                 target,

@@ -437,7 +437,7 @@ def test_two_runtimes_that_refuse_each_other() -> None:
     (found,) = findings("LIB007", libraries=made)
     assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.POSSIBLE)
     assert found.predicted_error == (
-        "OMP: Error #15: Initializing libomp-1a.so, but found libiomp5.so already initialized."
+        "OMP: Error #15: Initializing libomp.so, but found libiomp5.so already initialized."
     )
     (found,) = findings("LIB007", libraries=runtimes({"a/libiomp5.so": ["a"], "b/libiomp5.so": ["a"]}))
     assert found.confidence is Confidence.LIKELY

@@ -10,9 +10,11 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import venv
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 
 import pytest
 from support.compiled import Builder, imported
+from support.compiled import measured as probed
 from support.snapshots import distribution, distributions, findings, python
 from support.wheels import clean_environment
 
@@ -369,6 +372,34 @@ def test_num002_and_num003_between_two_times(stack: str, old: str, monkeypatch: 
     assert found.predicted_error is not None
     assert found.predicted_error in run(old, "-c", read).err
     assert of("NUM003", before, after)["text"].impact is Impact.CHANGES_RESULTS
+
+
+@pytest.mark.network
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Intel's OpenMP is for x86-64")
+def test_lib007_two_copies_of_one_openmp_runtime(tmp_path: Path) -> None:
+    """What happens where two wheels bundle it under names of their own: two modules, each with its copy."""
+    (tmp_path / "wheels").mkdir()
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path / "wheels")]
+    subprocess.run([*command, "intel-openmp"], check=True, timeout=600, capture_output=True)
+    (packed,) = (tmp_path / "wheels").glob("intel_openmp-*.whl")
+    builder = Builder(tmp_path / "site")
+    with zipfile.ZipFile(packed) as archive:
+        (member,) = (name for name in archive.namelist() if name.endswith("/libiomp5.so"))
+        runtime = archive.read(member)
+    for name in ("one", "two"):
+        # The name by which a module asks for its copy has to be another one, or the loader takes the first for both.
+        stub = Builder(tmp_path / name).library(f"libiomp5-{name}.so", defines=["omp_get_max_threads"])
+        builder.module(f"{name}/_m", calls=["omp_get_max_threads"], links=[stub], runpath=f"$ORIGIN/../{name}.libs")
+        builder.write(f"{name}.libs/libiomp5-{name}.so", runtime)
+        builder.write(f"{name}/__init__.py")
+        builder.distribution(name)
+    assert not imported("one._m", tmp_path / "site").failed
+    site = str(tmp_path / "site")
+    ended = run(sys.executable, "-S", "-c", "import one._m, two._m", PYTHONPATH=site)
+    (found,) = of("LIB007", None, probed(site)).values()
+    assert ended.code == -signal.SIGABRT
+    assert found.impact is Impact.BREAKS
+    assert ended.err.splitlines()[0] == found.predicted_error
 
 
 # qemu's user emulation chooses the processor, so these answers are the same on every machine.
