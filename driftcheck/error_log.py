@@ -49,15 +49,19 @@ def answer(report: Report, log_text: str, source: str) -> Report:
 
 
 def _answered(target: Target, errors: Sequence[_Error], log_text: str, source: str) -> Target:
-    findings = target.explanation.findings
+    findings = (*target.explanation.findings, *(entry.finding for entry in target.suppressed))
     for chain in _chains(errors):
         for match, fits in _TIERS:
             for error in chain:
                 found = next((finding for finding in _new_first(findings) if fits(finding, error.text)), None)
                 if found is not None:
+                    # What the policy expects, and what failed all the same, counts again.
+                    again = [] if found in target.explanation.findings else [found]
+                    explanation = replace(target.explanation, findings=(*target.explanation.findings, *again))
                     return replace(
                         target,
-                        explanation=_first(target.explanation, found),
+                        explanation=_first(explanation, found),
+                        suppressed=tuple(entry for entry in target.suppressed if entry.finding not in again),
                         error=ErrorAnswer(source, error.text[:_TEXT_LIMIT], found.identity, match),
                     )
     return replace(target, error=ErrorAnswer(source, _last(errors, log_text)[:_TEXT_LIMIT], None, None))

@@ -92,7 +92,8 @@ class _Entry:
         return Expected(tuple(changes), self.expectation.reason, self.expires, self.expectation.where)
 
     def suppressed(self, finding: Finding) -> Suppressed:
-        return Suppressed(finding, self.expectation.reason, self.expires, self.expectation.where)
+        alone = replace(finding, caused_by=None)  # it is under no cause any more
+        return Suppressed(alone, self.expectation.reason, self.expires, self.expectation.where)
 
     @property
     def expires(self) -> str | None:

@@ -59,6 +59,20 @@ def test_the_error_at_hand_is_answered(files: Path, command: tuple[str, ...]) ->
     assert found["finding"][0] == "PKG001"
 
 
+def test_what_the_policy_expects_counts_again_where_it_is_what_failed(files: Path) -> None:
+    policy = files / "policy.toml"
+    policy.write_text('[[expect]]\nrule = "PKG001"\nreason = "nobody imports them"\n')
+    command = ("diff", "good.json", "bad.json", "--policy", policy, "--format", "json")
+    result = driftcheck(*command, cwd=files)
+    assert result.code == 0, result.everything
+    suppressed = json.loads(result.out)["targets"][0]["suppressed"]
+    result = driftcheck(*command, "--error", "service.log", cwd=files)
+    assert answer(result)["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    (target,) = json.loads(result.out)["targets"]
+    assert len(target["suppressed"]) == len(suppressed) - 1
+    assert [finding["subject"]["name"] for finding in target["findings"]] == ["pytest -> pygments"]
+
+
 def test_an_error_that_nothing_explains_is_answered_too(files: Path) -> None:
     log = b"ModuleNotFoundError: No module named 'something_else'\n"
     found = answer(driftcheck("check", "bad.json", "--format", "json", "--error", "-", cwd=files, stdin=log))

@@ -210,6 +210,7 @@ def test_what_a_suppressed_cause_explained_stands_for_itself_again() -> None:
     # An effect that is expected leaves its cause where it is, and a cause that stays keeps its effects.
     _, target = applied(expect(rule=UNMET), findings=(cause, effect), changes=changes)
     assert target.explanation.findings == (cause,)
+    assert [entry.finding.caused_by for entry in target.suppressed] == [None]
     _, target = applied(findings=(cause, effect), changes=changes)
     assert target.explanation.findings == (cause, effect)
 
