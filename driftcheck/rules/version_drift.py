@@ -79,8 +79,8 @@ class VersionDrift(Drift):
         return self.finding(
             Impact.CHANGES_RESULTS,
             Confidence.POSSIBLE,
-            f"{wheels.listed(names)} {'has another version' if len(names) == 1 else 'have other versions'} "
-            f"and {'makes' if len(names) == 1 else 'make'} {self.what}",
+            f"{wheels.listed(names)} {'has another version' if len(names) == 1 else 'have other versions'}, "
+            f"which may make {self.what}",
             Subject("distributions", self.computes),
             " ".join(words),
             evidence=[

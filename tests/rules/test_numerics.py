@@ -131,7 +131,7 @@ def test_num002_another_minor_version() -> None:
         {"torch": "2.13.0+cpu", "onnxruntime": "1.31.1", "pandas": "3.1.1"},
     )
     assert judged(found) == ("changes-results", "possible")
-    assert found.title == "torch, onnxruntime have other versions and make other numbers"
+    assert found.title == "torch, onnxruntime have other versions, which may make other numbers"
     assert "onnxruntime 1.20.1 -> 1.31.1" in found.explanation
     assert [fix.text for fix in found.fix] == ["python -m pip install torch==2.12.0 onnxruntime==1.20.1"]
 
@@ -177,7 +177,7 @@ def test_num002_explains_its_distributions() -> None:
 def test_num003_other_tokens() -> None:
     (found,) = versions("NUM003", {"tokenizers": "0.22.1"}, {"tokenizers": "0.23.3"})
     assert judged(found) == ("changes-results", "possible")
-    assert found.title == "tokenizers has another version and makes other tokens"
+    assert found.title == "tokenizers has another version, which may make other tokens"
     assert versions("NUM003", {"tokenizers": "0.23.1"}, {"tokenizers": "0.23.3"}) == []
 
 
@@ -198,7 +198,7 @@ def test_num003_an_older_one_does_not_read_newer_files() -> None:
 def test_num004_another_version() -> None:
     (found,) = versions("NUM004", {"Pillow": "8.2.0"}, {"Pillow": "9.2.0"})
     assert judged(found) == ("changes-results", "possible")
-    assert found.title == "pillow has another version and makes other pixels"
+    assert found.title == "pillow has another version, which may make other pixels"
     pillow = distributions(distribution("Pillow", "9.2.0"))
     assert findings("NUM004", baseline={"packages": pillow}, packages=pillow) == []
 
