@@ -313,7 +313,7 @@ def _effects(page: _Page, cause: Finding, effects: Sequence[Finding]) -> str:
     said = {cause.predicted_error, None}
     mended = phrases.first_command(cause) is not None
     for one in [*worse, *page.some([one for one in effects if one not in worse], page.room.notes, "notes")]:
-        row = _one_line(page, one)
+        row = _one_line(page, one).replace("- ", f"- {phrases.IMPACT_WORDS[one.impact].upper()} ", 1)
         command = phrases.first_command(one)
         if one.predicted_error not in said:
             row += f": {code((one.predicted_error or '').strip().partition(chr(10))[0])}"

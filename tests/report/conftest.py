@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from driftcheck.diff import Change, Unmeasured
 from driftcheck.explain import Explanation, NotJudged
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.ranking import ranked
-from driftcheck.report.model import Environment, Expected, Report, Suppressed, Target
+from driftcheck.report.model import Environment, ErrorAnswer, Expected, Report, Suppressed, Target
 from driftcheck.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -289,6 +290,53 @@ def several_report() -> Report:
     return Report(environment("laptop"), tuple(targets), tool_version="0.0.1")
 
 
+def caused_report() -> Report:
+    """Where most of what breaks follows from one cause, one thing follows from a note, and one is the error at hand."""
+    python = finding(
+        "PY001",
+        name="python-abi-changed",
+        confidence=Confidence.LIKELY,
+        title="CPython 3.12 instead of CPython 3.11, with packages that were built for another Python",
+        subject=Subject("interpreter", "python"),
+        explanation="The wheels of numpy, regex and 13 more hold extension modules for another interpreter.",
+        predicted_error="ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'",
+        evidence=(
+            Evidence("baseline", ("python", "version"), "3.11.7"),
+            Evidence("target", ("python", "version"), "3.12.4"),
+        ),
+        fix=(Fix("dockerfile", "FROM python:3.11-slim"),),
+        references=(),
+        folds=(("python", "version"), ("python", "search_path", "0")),
+    )
+    wheels = [
+        finding(
+            "PKG007",
+            name="unsupported-wheel",
+            confidence=Confidence.LIKELY,
+            title=f"package-{number:02} 1.{number} is a wheel for cp311-cp311-manylinux_2_17_x86_64, which this "
+            "interpreter does not accept",
+            subject=Subject("distribution", f"package-{number:02}"),
+            predicted_error=None,
+            fix=(Fix("pip", f"python -m pip install --force-reinstall --no-deps package-{number:02}==1.{number}"),),
+            caused_by=python.identity,
+            reach="requested" if not number else "needed by package-00 > package-01",
+        )
+        for number in range(15)
+    ]
+    image = replace(base_image(), impact=Impact.NOTE, fix=())
+    lost = replace(no_libgl(), caused_by=image.identity, reach="needed by ultralytics")
+    noted = replace(note(3), caused_by=image.identity)
+    answered = finding("PKG001", confidence=Confidence.LIKELY, reach="needed by vllm > transformers")
+    log = ErrorAnswer("run.log", answered.predicted_error or "", answered.identity, "pattern")
+    target = Target(
+        environment("svc", "3.12.4"),
+        Explanation((answered, python, *wheels, image, lost, noted), tuple(drift(200))),
+        error=log,
+    )
+    other = Target(environment("ci"), Explanation(()), error=ErrorAnswer("run.log", "OSError: [Errno 5]", None, None))
+    return Report(environment("laptop"), (target, other), tool_version="0.0.1")
+
+
 def policed_report() -> Report:
     """Where a policy expects some of it, and has something to say of itself."""
     kept = Target(
@@ -411,6 +459,7 @@ SAMPLES: dict[str, Callable[[], Report]] = {
     "equal": equal_report,
     "single": single_report,
     "several": several_report,
+    "caused": caused_report,
     "policed": policed_report,
     "hostile": hostile_report,
     "huge": huge_report,

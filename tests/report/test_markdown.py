@@ -155,3 +155,16 @@ def test_the_ticket_of_one_environment(samples: dict[str, Callable[[], Report]])
 
 def test_the_first_line_is_the_verdict(samples: dict[str, Callable[[], Report]]) -> None:
     assert markdown(samples["clean"]()).splitlines()[0] == "**Nothing found that would break inference in `ci`.**"
+
+
+def test_effects_stand_below_their_cause_and_the_error_at_hand_first(samples: dict[str, Callable[[], Report]]) -> None:
+    shown = markdown(samples["caused"]())
+    assert "**The error in `run.log` is explained by PKG001 (not word for word):**" in shown
+    assert shown.index("run.log") < shown.index("### BREAKS")
+    assert len(re.findall(r"^- BREAKS `PKG007` `package-\d\d`", shown, re.MULTILINE)) == 15
+    assert "### CAUSE `SYS003`" in shown
+    assert re.search(
+        r"Causes 2 findings:\n\n- BREAKS `LIB001` .*`ImportError: libGL.*; type `apt-get install -y ", shown
+    )
+    assert "Installed: needed by vllm \\> transformers" in shown
+    assert "No finding explains the error in `run.log`:" in shown

@@ -32,7 +32,7 @@ def text(report: Report, **options: bool | int) -> str:
 
 
 @pytest.mark.parametrize("format_", ["text", "markdown"])
-@pytest.mark.parametrize("name", ["diff", "clean", "equal", "single", "several", "policed", "hostile"])
+@pytest.mark.parametrize("name", ["diff", "clean", "equal", "single", "several", "caused", "policed", "hostile"])
 def test_golden(name: str, format_: str, samples: dict[str, Callable[[], Report]]) -> None:
     """Wording and layout are read by people: a change of them is looked at (see CONTRIBUTING)."""
     path = GOLDEN / f"{name}.{'txt' if format_ == 'text' else 'md'}"
@@ -180,3 +180,46 @@ def test_no_format_is_imported_before_it_is_asked_for() -> None:
         "formats.renderer('text'); assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Causes, reach and the error at hand
+
+
+def test_the_error_at_hand_comes_before_every_finding(samples: dict[str, Callable[[], Report]]) -> None:
+    shown = text(samples["caused"]())
+    assert shown.index("The error in run.log is explained by PKG001 (not word for word):") < shown.index(
+        "BREAKS  PKG001"
+    )
+    assert "No finding explains the error in run.log:\n      OSError: [Errno 5]\n" in shown
+
+
+def test_an_effect_that_breaks_is_never_left_out(samples: dict[str, Callable[[], Report]]) -> None:
+    """Each has its line below its cause, with what to type where the cause itself names nothing."""
+    shown = text(samples["caused"](), width=100)
+    causes = shown.partition("CAUSE   SYS003")[2]
+    assert len(re.findall(r"^      BREAKS  PKG007  package-\d\d", shown, re.MULTILINE)) == 15
+    assert "  Causes  2 findings\n      BREAKS  LIB001  cv2 needs libGL.so.1" in causes
+    assert "          ImportError: libGL.so.1: cannot open shared object file" in causes
+    assert "          apt-get install -y --no-install-recommends libgl1\n      1 note (--all)\n" in causes
+    assert "--force-reinstall --no-deps package-03" not in shown
+    assert "17 of them follow from 2 causes" not in shown  # 15 wheels and libGL
+    assert "16 of them follow from 2 causes" in shown
+
+
+def test_all_tells_effects_in_full(samples: dict[str, Callable[[], Report]]) -> None:
+    shown = text(samples["caused"](), all=True)
+    assert "python -m pip install --force-reinstall --no-deps package-03==1.3" in shown
+    assert shown.count("  Installed  needed by package-00 > package-01") == 14
+
+
+def test_one_cause_leaves_room_for_the_next_in_the_index(samples: dict[str, Callable[[], Report]]) -> None:
+    screen = text(samples["caused"](), width=100).partition("\n\nBREAKS")[0]
+    assert "BREAKS    PKG007  package-02" in screen
+    assert "PKG007  package-03" not in screen
+    assert "CAUSE   SYS003" in screen
+    assert "BREAKS    LIB001" in screen
+    assert "... and 12 more below" in screen
+
+
+def test_how_a_distribution_came_here_is_said(samples: dict[str, Callable[[], Report]]) -> None:
+    assert "  Installed  needed by vllm > transformers\n" in text(samples["caused"]())
