@@ -302,7 +302,7 @@ class GPU003(Contradiction):
             Subject("distribution", code.name),
             why,
             predicted_error=gpu.kernel_error(target, code.name, 209),
-            evidence=_evidence(target, code, numbers, "lists"),
+            evidence=_evidence(target, code, numbers, "architectures"),
             fix=_builds_for(target, code, gpu.capability(device) or (0, 0)),
         )
 

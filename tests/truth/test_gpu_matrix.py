@@ -1,7 +1,8 @@
 """Would this image run on that node? A written matrix, each expectation with its source, through ``check --on``.
 
-The architecture lists are those that PyTorch's wheels on the registry carry; bases are NVIDIA's public CUDA images with
-their NVIDIA_REQUIRE_CUDA and their compat library; nodes are what the probe gpu says of a healthy machine.
+Device code is that of real wheels, measured; where an image is described by a list of architectures, it is the one that
+PyTorch's wheel of that version states (torch.cuda.get_arch_list). Bases are NVIDIA's public CUDA images with their
+NVIDIA_REQUIRE_CUDA and their compat library; nodes are what the probe gpu says of a healthy machine.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from driftcheck.cli.check_command import command
 from driftcheck.snapshot import Section, Snapshot
 
 MATRIX: dict[str, Any] = json.loads((Path(__file__).parent / "gpu_matrix.json").read_text())
+# What the probe cuda says of real wheels, unpacked as they are.
+WHEELS: dict[str, Any] = json.loads((Path(__file__).parent / "wheels_device_code.json").read_text())
 PAIRS: list[dict[str, Any]] = MATRIX["pairs"]
 # The family up to here is about drivers and device code; the libraries of CUDA have a family of their own above it.
 LAST = "GPU015"
@@ -28,6 +31,12 @@ LAST = "GPU015"
 
 def image_facts(described: dict[str, Any]) -> dict[str, Any]:
     """Facts of the section cuda of an image."""
+    if "wheels" in described:
+        facts = nvidia.image()
+        for name in described["wheels"]:
+            facts["builds"] |= WHEELS[name]["builds"]
+            facts["device_code"] |= WHEELS[name]["device_code"]
+        return facts
     if "library" in described:
         name = described["library"]
         return nvidia.image(device_code={"mylib.so": nvidia.code("mylib", name, ptx={name: described["ptx"]})})
