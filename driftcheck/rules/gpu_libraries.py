@@ -274,5 +274,7 @@ def _other_generation(target: Snapshot, soname: str) -> Copy | None:
     component = component_of(soname)
     if component is None or any(copy.soname == soname for copy in cuda.copies(target, component)):
         return None
-    found = [cuda.taken(target, component, copy.soname) for copy in cuda.copies(target, component)]
-    return next((copy for copy in found if copy is not None and component_of(copy.soname) == component), None)
+    taken = [cuda.taken(target, component, copy.soname) for copy in cuda.copies(target, component)]
+    found = [copy for copy in taken if copy is not None]
+    # What was installed with the packages says more of what was meant than what the system has besides.
+    return min(found, key=lambda copy: (not copy.by_variable, not copy.of_wheel, copy.file), default=None)
