@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LEVELS = ("error", "warning", "notice")
 PER_LEVEL = 10
+_EFFECTS = 10  # of one cause, by their titles
 _MESSAGE = 4000  # in signs; the runner takes more, people do not
 
 
@@ -70,14 +71,14 @@ def _annotations(report: Report, options: RenderOptions) -> Iterator[_Annotation
         for entry in target.explanation.not_judged:
             if entry.fault:
                 yield _Annotation("error", f"driftcheck: rule {line(entry.code, 12)} failed", prose(entry.reason, 300))
-    entries = [
-        (finding, name)
+    groups = [
+        (group, name)
         for target, name in targets
-        for finding in target.explanation.findings
-        if not finding.also_in_baseline and (options.all or finding.impact is not Impact.NOTE or len(finding.folds) > 1)
+        for group in phrases.told([entry for entry in target.explanation.findings if not entry.also_in_baseline])
+        if options.all or group.impact is not Impact.NOTE or group.effects or len(group.finding.folds) > 1
     ]
-    for finding, name in sorted(entries, key=lambda entry: (entry[0].impact.rank, entry[0].confidence.rank)):
-        yield _finding(report, finding, name)
+    for group, name in sorted(groups, key=lambda entry: _rank(entry[0])):
+        yield _group(report, group, name)
     for target, name in targets:
         yield from _gaps(report, target, name)
     for notice in report.notices:
@@ -90,19 +91,41 @@ def _verdict(report: Report, target: Target, name: str) -> _Annotation:
     return _Annotation("notice", "driftcheck", _cut("\n".join([verdict.text + counts, *plain.remarks(target)])))
 
 
-def _finding(report: Report, finding: Finding, name: str) -> _Annotation:
-    possibly = "possibly " if finding.confidence is Confidence.POSSIBLE else ""
-    title = f"{line(finding.code, 12)} {possibly}{phrases.IMPACT_WORDS[finding.impact]} in {name}"
-    rows = [plain.title(finding), *plain.error(finding), *plain.fixes(finding)]
-    return _Annotation(_level(report, finding), title, _cut("\n".join(rows)), at_file=True)
+def _rank(group: phrases.Told) -> tuple[int, int]:
+    """Sorts causes with their effects, the worst and surest first; what is equal stays in its order."""
+    return group.impact.rank, min(entry.confidence.rank for entry in _worst(group))
 
 
-def _level(report: Report, finding: Finding) -> str:
+def _worst(group: phrases.Told) -> list[Finding]:
+    return [entry for entry in (group.finding, *group.effects) if entry.impact is group.impact]
+
+
+def _group(report: Report, group: phrases.Told, name: str) -> _Annotation:
+    """A finding, and what follows from it in short."""
+    found = group.finding
+    possibly = "possibly " if all(entry.confidence is Confidence.POSSIBLE for entry in _worst(group)) else ""
+    title = f"{line(found.code, 12)} {possibly}{phrases.IMPACT_WORDS[group.impact]} in {name}"
+    rows = [plain.title(found), *plain.error(found)]
+    if group.effects:
+        shown = group.effects[:_EFFECTS]
+        rows.append(f"Causes {phrases.count(len(group.effects), 'finding')}:")
+        rows += [f"    {line(entry.code, 12)} {plain.title(entry)}" for entry in shown]
+        rows += [f"    ... and {len(group.effects) - len(shown):,} more"] * (len(group.effects) > len(shown))
+    mended = next((entry for entry in (found, *group.effects) if phrases.first_command(entry)), found)
+    rows += plain.fixes(mended)
+    return _Annotation(_level(report, group), title, _cut("\n".join(rows)), at_file=True)
+
+
+def _level(report: Report, group: phrases.Told) -> str:
     """What fails the run is an error. Where nothing may, what would break is."""
-    breaks = finding.impact is Impact.BREAKS and finding.confidence is not Confidence.POSSIBLE
-    if finding.fails(report.fail_on) or (report.fail_on is None and breaks):
+    found = (group.finding, *group.effects)
+    if report.fail_on is None:
+        fails = any(entry.fails(Impact.BREAKS) for entry in found)
+    else:
+        fails = any(entry.fails(report.fail_on) for entry in found)
+    if fails:
         return "error"
-    return "notice" if finding.impact is Impact.NOTE else "warning"
+    return "notice" if group.impact is Impact.NOTE else "warning"
 
 
 def _gaps(report: Report, target: Target, name: str) -> Iterator[_Annotation]:

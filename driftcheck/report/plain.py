@@ -68,18 +68,12 @@ def account(finding: Finding) -> list[str]:
 
 def remarks(target: Target) -> list[str]:
     """What goes with the verdict: which finding explains the error at hand, and what was taken for granted."""
-    rows = [f"Assumed: {prose(' '.join(target.environment.assumptions), 1000)}"] * bool(target.environment.assumptions)
-    error = target.error
-    if error is None:
-        return rows
-    source = line(error.source, 120)
-    if error.finding is None:
-        return [f"No finding explains the error in {source}: {line(error.text, 600)}", *rows]
-    entries = [*target.explanation.findings, *(entry.finding for entry in target.suppressed)]
-    found = next((finding for finding in entries if finding.identity == error.finding), None)
-    what = f"{line(error.finding[0], 12)} {title(found) if found else line(error.finding[2])}"
-    how = "word for word" if error.match == "verbatim" else "but for paths, versions and numbers"
-    return [f"The error in {source} is explained by {what} ({how}): {line(error.text, 600)}", *rows]
+    rows = []
+    if target.error is not None:
+        rows.append(f"{phrases.error_answered(target)} {line(target.error.text, 600)}".strip())
+    if target.environment.assumptions:
+        rows.append(f"Assumed: {prose(' '.join(target.environment.assumptions), 1000)}")
+    return rows
 
 
 def _evidence(evidence: Sequence[Evidence]) -> Iterator[str]:

@@ -104,8 +104,26 @@ def test_the_worst_come_first_and_the_last_counts_the_rest(samples: dict[str, Ca
 def test_exactly_as_many_as_are_shown(samples: dict[str, Callable[[], Report]]) -> None:
     report = samples["single"]()
     finding = report.targets[0].explanation.findings[0]
-    found = commands(with_findings(report, *[finding] * PER_LEVEL))
+    found = commands(with_findings(report, *(replace(finding, title=f"{number}") for number in range(PER_LEVEL))))
     assert [entry.properties["title"] for entry in found if entry.name == "error"] == ["PKG001 breaks in host"] * 10
+
+
+def test_effects_stand_with_their_cause(samples: dict[str, Callable[[], Report]]) -> None:
+    found = commands(samples["caused"]())
+    (cause,) = [entry for entry in found if entry.properties["title"] == "PY001 breaks in svc"]
+    rows = cause.message.splitlines()
+    assert rows[0].startswith("CPython 3.12 instead of CPython 3.11")
+    assert rows[3] == "Causes 15 findings:"
+    assert rows[4].startswith("    PKG007 package-00 1.0 is a wheel for cp311")
+    assert rows[14:] == ["    ... and 5 more", "In the Dockerfile:", "    FROM python:3.11-slim"]
+    assert not [entry for entry in found if entry.properties["title"].startswith("PKG007")]
+
+
+def test_a_note_that_causes_what_breaks_is_an_error(samples: dict[str, Callable[[], Report]]) -> None:
+    (entry,) = [one for one in commands(samples["caused"]()) if one.properties["title"] == "SYS003 breaks in svc"]
+    assert entry.name == "error"
+    assert "    LIB001 cv2 needs libGL.so.1" in entry.message
+    assert "apt-get install -y --no-install-recommends libgl1" in entry.message
 
 
 def test_the_worst_of_all_targets_come_first(samples: dict[str, Callable[[], Report]]) -> None:
