@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
@@ -11,12 +10,7 @@ from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.gpu_facts import NVIDIA, Facts
 from driftcheck.snapshot import Snapshot
 
-_NUMBERED = re.compile(r"^/dev/nvidia\d+$")
 _SPECIALIZED = f"{gpu.TOOLKIT}/docker-specialized.html"
-
-
-def _numbered(facts: Facts) -> dict[str, Facts]:
-    return {path: node for path, node in sorted(facts["device_nodes"].items()) if _NUMBERED.match(path)}
 
 
 def _contained(target: Snapshot) -> bool:
@@ -65,7 +59,7 @@ class GPU004(Contradiction):
             return
         library = facts["libcuda"]
         if library is None:
-            if _numbered(facts) and gpu.builds(target):
+            if gpu.numbered_files(facts) and gpu.builds(target):
                 yield self._missing(target, facts)
         elif library["init"] == 34 or (library["init"] is None and "/stubs/" in library["path"]):
             yield self._stub(
@@ -76,7 +70,7 @@ class GPU004(Contradiction):
             )
 
     def _missing(self, target: Snapshot, facts: Facts) -> Finding:
-        first = next(iter(_numbered(facts)))
+        first = next(iter(gpu.numbered_files(facts)))
         capabilities = lookup(target, ("cuda", "image", "driver_capabilities"))
         given = f" NVIDIA_DRIVER_CAPABILITIES is {capabilities}." if capabilities is not None else ""
         return self.finding(
@@ -161,7 +155,7 @@ class GPU009(Contradiction):
             return
         answer = None if gpu.placed(target) else (facts["libcuda"] or {}).get("init")
         shared = [path for path in ("/dev/nvidiactl", "/dev/nvidia-uvm") if path in facts["device_nodes"]]
-        numbered = _numbered(facts)
+        numbered = gpu.numbered_files(facts)
         denied = [path for path in (*shared, *numbered) if not facts["device_nodes"][path]["accessible"]]
         if answer == 0 or not ({*shared} & {*denied} or (numbered and {*numbered} <= {*denied})):
             return
@@ -226,7 +220,7 @@ class GPU010(Contradiction):
         if facts["kernel_module"] is None or answer == 0 or not gpu.builds(target):
             return
         evidence = [at(target, "target", *NVIDIA, "kernel_module", "version"), *gpu.uses_cuda(target)[:4]]
-        if not _numbered(facts) and _contained(target):
+        if not gpu.numbered_files(facts) and _contained(target):
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY,
@@ -241,7 +235,7 @@ class GPU010(Contradiction):
                                   "resources.limits nvidia.com/gpu."),
                 ],
             )  # fmt: skip
-        elif _numbered(facts) and "/dev/nvidia-uvm" not in facts["device_nodes"]:
+        elif gpu.numbered_files(facts) and "/dev/nvidia-uvm" not in facts["device_nodes"]:
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY,

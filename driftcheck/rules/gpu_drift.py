@@ -34,7 +34,8 @@ class GPU012(Drift):
     nothing at all where the program asks `torch.cuda.is_available()` and goes on with the CPU.
 
     Decided: devices there and none here. A framework in the target was built for CUDA or ROCm: breaks, likely; else
-    slows, possible. Possible too where driftcheck itself started the image, without its GPUs.
+    slows, possible. Possible too where driftcheck itself started the image, without its GPUs. Nothing where device
+    files are there, and only nothing answers (GPU015).
 
     Fix: start it with the GPUs of the machine, or on a machine that has some.
 
@@ -51,7 +52,7 @@ class GPU012(Drift):
 
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
         before, after = _kinds(baseline), _kinds(target)
-        if not before or after:
+        if not before or after or gpu.numbered_files(gpu.nvidia(target) or {}):
             return
         built = lookup(target, ("cuda", "builds")) or {}
         wanting = [name for name, record in sorted(built.items()) if record["accelerator"] in {"cuda", "rocm"}]
@@ -220,3 +221,10 @@ class GPU013(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del finding, sides
         return change.path[:3] == (*NVIDIA, "devices") or change.path[:3] == (*_AMD, "devices")
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """What has no code, no kernels or no place for a GPU of another kind; what counts on more of them."""
+        del sides
+        if finding.subject.name == "capability":
+            return effect.code in {"GPU002", "GPU003", "GPU008", "GPU022", "GPU032", "ART016"}
+        return finding.subject.name == "count" and effect.code == "GPU014"

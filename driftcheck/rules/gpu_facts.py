@@ -126,12 +126,18 @@ def version_evidence(target: Snapshot, facts: Facts) -> list[Evidence]:
     return [at(target, "target", *NVIDIA, "driver")] if facts.get("driver") else []
 
 
+def numbered_files(facts: Facts) -> dict[str, Facts]:
+    """The device files of GPUs, /dev/nvidia0 and on."""
+    nodes: Mapping[str, Facts] = facts.get("device_nodes") or {}
+    return {path: node for path, node in sorted(nodes.items()) if re.fullmatch(r"/dev/nvidia\d+", path)}
+
+
 def device_files_usable(facts: Facts) -> bool:
     """Whether nothing about the device files is the reason for an error: they are there, and may be opened."""
     nodes = facts.get("device_nodes") or {}
     if "/dev/dxg" in nodes:
         return bool(nodes["/dev/dxg"]["accessible"])
-    numbered = [node for path, node in nodes.items() if re.fullmatch(r"/dev/nvidia\d+", path)]
+    numbered = numbered_files(facts).values()
     shared = [nodes.get("/dev/nvidiactl"), nodes.get("/dev/nvidia-uvm")]
     return any(node["accessible"] for node in numbered) and all(node and node["accessible"] for node in shared)
 

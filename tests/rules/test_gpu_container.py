@@ -282,6 +282,8 @@ def test_gpu012_is_silent_with_one_or_without_any() -> None:
     assert findings("GPU012", baseline={"gpu": machine()}, gpu=machine()) == []
     assert findings("GPU012", baseline={"gpu": NO_GPU}, gpu=machine()) == []
     assert findings("GPU012", baseline={"gpu": NO_GPU}, gpu=NO_GPU) == []
+    silent = machine(devices={}, asked=None, nvml={"status": "timed out", "code": None})
+    assert findings("GPU012", baseline={"gpu": machine()}, gpu=silent) == []
 
 
 def test_gpu012_explains_what_changed_with_it() -> None:
