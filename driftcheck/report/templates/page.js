@@ -154,7 +154,8 @@
       items.forEach(function (item) { item.element.hidden = !item.shown; });
       groups.forEach(function (group) {
         var inner = all("[data-item]", group);
-        group.hidden = inner.length > 0 && inner.every(function (element) { return element.hidden; });
+        group.hidden = inner.length > 0 && inner.every(function (element) { return element.hidden; }) ||
+          Boolean(target && target.value && group.dataset.target && group.dataset.target !== target.value);
       });
       unfold(terms.length > 0);
       clear.hidden = !active;
