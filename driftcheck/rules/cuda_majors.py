@@ -25,6 +25,8 @@ _PREFIX = "nvidia-"
 # What states a CUDA in its local version.
 _BUILDS = ("torch", "torchvision", "torchaudio", "jaxlib", "vllm")
 _SHOWN = 4
+# A driver too old for it, and what was built for, or looks for, the libraries of the other one.
+_OF_ANOTHER_CUDA = frozenset({"GPU001", "GPU024", "GPU025", "GPU026", "GPU033"})
 
 
 class GPU040(Drift):
@@ -100,7 +102,9 @@ class GPU040(Drift):
             )
         if effect.code == "PKG001":
             return _named_major(effect.subject.name.partition(" -> ")[2]) == before[0]
-        return effect.code in {"PKG005", "PKG008"} and effect.subject.name in _BUILDS
+        if effect.code in {"PKG005", "PKG008"}:
+            return effect.subject.name in _BUILDS
+        return effect.code in _OF_ANOTHER_CUDA
 
 
 def cuda_of(snapshot: Snapshot, side: str) -> tuple[int, list[Evidence]] | None:

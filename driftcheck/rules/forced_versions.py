@@ -73,12 +73,15 @@ class PKG011(Drift):
         return bool(about) and about <= _forced(finding)
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
-        """Another distribution that wants the version which was forced away."""
+        """Another distribution that wants the version which was forced away, and what the forced one changes."""
         del sides
-        forced = _forced(finding)
+        forced = _forced(finding, "target")  # what the baseline held back, nobody forces here
         if effect.code == "PKG001":
             return effect.subject.name.partition(" -> ")[2] in forced
-        return effect.code == "LIB011" and "numpy" in forced
+        if effect.code == "LIB011":
+            return "numpy" in forced
+        versions = {entry.path[2] for entry in effect.evidence if entry.path[3:] == ("version",)}
+        return effect.code.startswith("NUM") and bool(versions) and versions <= forced
 
     def _finding(self, baseline: Snapshot, target: Snapshot, owner: str, reasons: Sequence[_Reason]) -> Finding:
         known, installed = distributions_of(baseline), distributions_of(target)
@@ -222,10 +225,10 @@ def _sentence(reason: _Reason, known: Mapping[str, Any], installed: Mapping[str,
     return f"{stated}, which does not take {reason.refused} of {side}."
 
 
-def _forced(finding: Finding) -> set[str]:
-    """What the evidence says is forced: the distributions that the quoted requirements ask for."""
+def _forced(finding: Finding, *sides: str) -> set[str]:
+    """What the evidence says is forced: the distributions that the requirements quoted from these sides ask for."""
     return {
         wheels.req_name(entry.path[4])
         for entry in finding.evidence
-        if len(entry.path) == 5 and entry.path[3] == "requires"
+        if len(entry.path) == 5 and entry.path[3] == "requires" and (not sides or entry.side in sides)
     }

@@ -104,7 +104,7 @@ class PY001(Drift):
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del finding
-        if effect.code == "PKG009":
+        if effect.code in {"PKG009", "ART008"}:
             return True
         if effect.code == "LIB001" and any(name.startswith("libpython") for name in effects.sonames_of(effect)):
             return True

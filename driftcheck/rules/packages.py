@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -296,5 +297,8 @@ class PKG010(Drift):
         missing = known.keys() - installed.keys()
         if effect.code == "PKG001":
             return effect.subject.name.partition(" -> ")[2] in missing
+        if effect.code in {"ART005", "ART009"}:
+            module = re.search(r"No module named '(\w+)", effect.predicted_error or "")
+            return module is not None and any(module[1] in known[name]["modules"] for name in missing)
         names = effects.sonames_of(effect) if effect.code == "LIB001" else []
         return bool(names) and all(effects.provided_in_baseline(sides, name, missing) for name in names)

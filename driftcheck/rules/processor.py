@@ -102,7 +102,7 @@ class CPU001(Drift):
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del finding
         here = architecture_of(sides.target)
-        if effect.code in {"LIB004", "BOX009", "CPU004"}:
+        if effect.code in {"LIB004", "BOX009", "CPU004", "NUM007"}:
             return True
         return here is not None and (
             effects.required_by_marker(effect, ("platform_machine",))
@@ -226,6 +226,8 @@ class CPU002(Drift):
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         """What needs instructions that the lower level lacks."""
         del sides
+        if effect.code == "NUM007":
+            return True
         return finding.impact is not Impact.NOTE and effect.code in {"CPU003", "CPU005", "CPU006"}
 
 

@@ -156,15 +156,19 @@ def _holds(marker_text: str, environment: Mapping[str, str], extras: frozenset[s
     """Whether a marker is true for the environment with any of these extras; false where it cannot be
     judged.
     """
-    if not marker_text:
-        return True
+    return not marker_text or _judged(marker_text, tuple(environment.items()), extras)
+
+
+@functools.lru_cache(maxsize=16384)
+def _judged(marker_text: str, environment: tuple[tuple[str, str], ...], extras: frozenset[str]) -> bool:
+    # Several rules ask the same of both sides, and to evaluate a thousand markers takes 50 ms.
     marker = _marker(marker_text)
     if marker is None:
         return False
     names = ("", *sorted(extras)) if "extra" in marker_text else ("",)
     for extra in names:
         try:
-            if marker.evaluate({**environment, "extra": extra}):
+            if marker.evaluate({**dict(environment), "extra": extra}):
                 return True
         except (
             ValueError,

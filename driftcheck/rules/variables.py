@@ -331,7 +331,7 @@ class ENV003(Drift):
         del sides
         name = finding.subject.name
         if any(entry.path == ("variables", "variables", name) for entry in effect.evidence):
-            return effect.code in {"PY002", "PKG004"}
+            return effect.code in {"PY002", "PKG004", "GPU023"}
         reason = {"LD_LIBRARY_PATH": "ld_library_path", "LD_PRELOAD": "ld_preload"}.get(name)
         return effect.code == "LIB006" and any(
             isinstance(entry.value, dict) and entry.value.get("reason") == reason for entry in effect.evidence

@@ -118,7 +118,7 @@ def test_a_requirement_that_the_forced_version_breaks_is_an_effect() -> None:
     explanation = explained(
         {"packages": distributions(*TRANSFORMERS_5, wants)}, {"packages": distributions(*TRANSFORMERS_4, wants)}
     )
-    assert effects_of(explanation, "PKG011") == ["PKG001 optimum -> tokenizers"]
+    assert effects_of(explanation, "PKG011") == ["PKG001 optimum -> tokenizers", "NUM003 tokenizers"]
     broken = the(explanation, "PKG001")
     assert broken.impact is Impact.BREAKS
     # A note that causes something which breaks stands where that would, and before it.
@@ -244,3 +244,36 @@ def test_a_requirement_that_only_another_platform_asks_for_is_an_effect_of_it() 
     windows = python(platform={"system": "win32", "machine": "AMD64", "tag": "win-amd64"})
     explanation = explained({"packages": packages}, {"python": windows, "packages": packages})
     assert "PKG001 tqdm -> colorama" in effects_of(explanation, "SYS001")
+
+
+def test_what_a_forced_version_changes_is_an_effect_and_what_was_held_back_is_none() -> None:
+    held = distributions(
+        distribution("old-app", "1", requires={"numpy<2": ""}), distribution("numpy", "1.26.4", requested=False)
+    )
+    free = distributions(
+        distribution("old-app", "2", requires={"numpy": ""}), distribution("numpy", "2.4.6", requested=False)
+    )
+    assert effects_of(explained({"packages": free}, {"packages": held}), "PKG011") == ["NUM002 numpy"]
+    assert effects_of(explained({"packages": held}, {"packages": free}), "PKG011") == []
+
+
+def test_a_lower_processor_is_one_cause() -> None:
+    def machine(level: str, *flags: str) -> dict[str, Any]:
+        return {
+            "machine": {
+                "architecture": "x86_64",
+                "level": level,
+                "emulation": None,
+                "cpu": {"model": "a processor", "vendor": "x", "flags": dict.fromkeys(flags, True)},
+            },
+            "packages": distributions(
+                distribution("polars", "1.9.0", tags={"cp39-abi3-manylinux_2_17_x86_64": True}),
+                distribution("numpy", "2.1.0", tags={"cp311-cp311-manylinux_2_17_x86_64": True}),
+            ),
+        }
+
+    v2 = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")
+    v3 = (*v2, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")
+    explanation = explained(machine("x86-64-v3", *v3), machine("x86-64-v2", *v2))
+    assert "CPU003 instructions" in effects_of(explanation, "CPU002")
+    assert explanation.findings[0].code == "CPU002"
