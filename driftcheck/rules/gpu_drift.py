@@ -71,13 +71,14 @@ class GPU012(Drift):
             for half in ("nvidia", "amd")
         ]  # fmt: skip
         evidence += [at(target, "target", "cuda", "builds", name, "accelerator") for name in wanting[:4]]
-        found = ", ".join(f"{count} of {name}" for name, count in before.items())
+        names = [str(device["name"] or "an NVIDIA device") for device in gpu.devices(baseline).values()]
+        names += [record["target"] for record in (lookup(baseline, (*_AMD, "devices")) or {}).values()]
         yield self.finding(
             Impact.BREAKS if wanting else Impact.SLOWS,
             Confidence.LIKELY if wanting and not ours else Confidence.POSSIBLE,
             "The baseline has a GPU, the target has none",
             Subject("gpu", "devices"),
-            f"Devices of the baseline: {found}."
+            f"The baseline has {gpu.listed(names)}."
             + (f" {gpu.listed(wanting)} {'was' if len(wanting) == 1 else 'were'} built for one." if wanting else "")
             + (" The image was started for this measurement without options, so without GPUs." if ours else ""),
             predicted_error=self._error(target) if "torch" in gpu.builds(target) else None,
