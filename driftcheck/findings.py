@@ -18,7 +18,7 @@ class Impact(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Impact).index(self)
+        return _IMPACT_RANKS[self]
 
 
 class Confidence(StrEnum):
@@ -30,7 +30,12 @@ class Confidence(StrEnum):
 
     @property
     def rank(self) -> int:
-        return list(Confidence).index(self)
+        return _CONFIDENCE_RANKS[self]
+
+
+# Reports of ten thousand findings ask often.
+_IMPACT_RANKS = {impact: rank for rank, impact in enumerate(Impact)}
+_CONFIDENCE_RANKS = {confidence: rank for rank, confidence in enumerate(Confidence)}
 
 
 @dataclass(frozen=True)

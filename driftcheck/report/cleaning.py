@@ -22,6 +22,18 @@ _INVISIBLE = re.compile(
 _PLAIN = re.compile(r"[ -~]*")
 _BREAKS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
+# What the runner of GitHub Actions takes for commands in the output of a step (its ActionCommand.cs, whatever the
+# format of the report): `::error title=...::` at the beginning of a line, where a value may come to stand, and
+# `##[error]` anywhere.
+_COMMANDS = (
+    "error|warning|notice|debug|group|endgroup|echo|stop-commands|add-mask|add-matcher|remove-matcher|add-path|"
+    "set-env|set-output|save-state|internal-set-repo-path"
+)
+_COMMAND = re.compile(
+    rf"(?<!\S):(?=:(?:{_COMMANDS})(?![\w-]))|:(?=:(?:{_COMMANDS})(?: [^\n]*)?::)|#(?=#\[(?:{_COMMANDS})\b)",
+    re.IGNORECASE,
+)
+
 # More than two accents on one letter are drawn over the lines above and below.
 _ACCENTS = 2
 
@@ -37,6 +49,8 @@ def line(text: str, limit: int = VALUE_LIMIT) -> str:
     """
     kept = text[:limit]
     shown = kept if _PLAIN.fullmatch(kept) else _escaped(kept)
+    if "::" in shown or "##[" in shown:
+        shown = _COMMAND.sub(lambda sign: _escape(sign[0]), shown)
     cut = len(text) > limit
     if len(shown) > 2 * limit:
         shown, cut = shown[: 2 * limit], True

@@ -299,7 +299,7 @@ class CPU006(Contradiction):
         found: dict[str, Any] = lookup(target, ("libraries", "libraries")) or {}
         for soname, answers in sorted(found.items()):
             needed = [_HWCAPS.search(path) for path in answers]
-            if not all(match and LEVELS.index(match[1]) > LEVELS.index(level) for match in needed):
+            if not answers or not all(match and LEVELS.index(match[1]) > LEVELS.index(level) for match in needed):
                 continue
             path = min(answers)
             yield self.finding(

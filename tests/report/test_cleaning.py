@@ -40,6 +40,11 @@ ODD = st.text(
         ("e\u0301", "e\u0301"),
         ("e\u0301\u0302\u0303\u0304", "e\u0301\u0302\\u0303\\u0304"),
         (r"C:\models\x1", r"C:\models\x1"),
+        ("::error::forged", r"\x3a:error::forged"),
+        ("a ::Add-Mask::b", r"a \x3a:Add-Mask::b"),
+        ("x::stop-commands::y", r"x\x3a:stop-commands::y"),
+        ("a ##[error]b", r"a \x23#[error]b"),
+        ("c10::Error: at::native::add ::1 ## [error]", "c10::Error: at::native::add ::1 ## [error]"),
     ],
 )
 def test_what_is_odd_is_written_out(text: str, shown: str) -> None:
