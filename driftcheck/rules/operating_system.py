@@ -301,8 +301,9 @@ class SYS003(Contradiction):
     Decided: needed at import, or the distribution is of no use without it and somebody asked for that
     distribution: breaks, likely. Of no use without it, but brought in by another distribution: breaks,
     possible. One feature needs it: a note, because a healthy environment may never use that feature; where
-    the baseline has the program and the target lost it, breaks, possible. Never certain: a program may be
-    bundled, or its path be set in code.
+    the baseline has the program and the target lost it, breaks, possible, unless few of those who have the
+    distribution use that feature at all (torch.compile, C++ extensions): a note still. Never certain: a
+    program may be bundled, or its path be set in code.
 
     Fix: install the operating system's package; the baseline's own package database is asked for its name.
 

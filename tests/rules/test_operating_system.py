@@ -176,6 +176,17 @@ def test_sys003_an_optional_use_is_a_note_unless_the_baseline_had_the_program() 
     assert lost.fix[0].text == "apk add ffmpeg"
 
 
+@pytest.mark.parametrize("name", ["torch", "triton", "transformers"])
+def test_sys003_what_few_use_stays_a_note_where_the_target_lost_it(name: str) -> None:
+    """A slim image has no compiler, and serves; torch.compile and C++ extensions are for few."""
+    packages = distributions(distribution(name, "2.13.0"))
+    had = dict.fromkeys(("ffmpeg", "g++", "gcc", "ninja"), FFMPEG)
+    lost = findings(
+        "SYS003", baseline={"packages": packages, "programs": programs(**had)}, packages=packages, programs=programs()
+    )
+    assert {judged(found) for found in lost} == {("note", "possible")}
+
+
 def test_sys003_what_another_distribution_brought_in_may_be_unused() -> None:
     packages = distributions(distribution("graphviz", requested=False))
     (found,) = findings("SYS003", packages=packages, programs=programs())
