@@ -302,7 +302,7 @@ class _Files:
         if scan.generators:
             facts["generators"] = {bounded.printable(name): place for name, place in scan.generators.items()}
         if scan.tree_fields:
-            facts["tree_fields"] = dict.fromkeys(scan.tree_fields, True)
+            facts["tree_fields"] = dict(scan.tree_fields)
         return facts
 
     def configured(self, found: "Tuple[str, Dict[str, Any]]") -> "Dict[str, Any]":

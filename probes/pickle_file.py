@@ -76,8 +76,9 @@ class Scan:
     ``globals``     ``{(module, name): position}``: the order in which they are met first
     ``protocol``    the highest that is stated; 0 where none is
     ``estimators``  ``{(class, version): position}`` of scikit-learn, in the order in which they would be restored
-    ``generators``  random generators of NumPy that are named by their class, as NumPy 2 began to write
-    ``tree_fields`` fields of scikit-learn's tree nodes that are named, where a tree is
+    ``generators``  random generators of NumPy that are named by their class, as NumPy 2 began to write, each with how
+                    many names are met before it is made
+    ``tree_fields`` fields of scikit-learn's tree nodes that are named, where a tree is; again with that number
     ``hidden``      names that are computed while unpickling, and cannot be read
     """
 
@@ -86,14 +87,14 @@ class Scan:
         self.protocol = 0
         self.estimators = {}  # type: Dict[Tuple[str, str], int]
         self.generators = {}  # type: Dict[str, int]
-        self.texts = set()  # type: set[str]
+        self.texts = {}  # type: Dict[str, int]
         self.hidden = 0
         self.arrays = 0
         self.steps = 0
 
     @property
-    def tree_fields(self) -> "List[str]":
-        return sorted(self.texts) if any(name == "Tree" for _, name in self.globals) else []
+    def tree_fields(self) -> "Dict[str, int]":
+        return self.texts if any(name == "Tree" for _, name in self.globals) else {}
 
 
 def scan(reader: "Reader", found: "Scan", nesting: "int" = 0) -> "Any":
@@ -156,7 +157,7 @@ class _Machine:
     def push_text(self, data: "bytes") -> "None":
         text = bounded.printable(data.decode("utf-8", "replace"), TEXT_LIMIT)
         if text in TREE_FIELDS:
-            self.found.texts.add(text)
+            self.found.texts.setdefault(text, len(self.found.globals))
         self.stack.append(text)
 
     def sized(self, form: "str", keep: "bool") -> "None":
@@ -190,7 +191,7 @@ class _Machine:
             of = str(function)
             first = arguments[0] if isinstance(arguments, tuple) and arguments else None
             if of in GENERATOR_MAKERS and isinstance(first, Name):
-                self.found.generators.setdefault(str(first), len(self.found.generators))
+                self.found.generators.setdefault(str(first), len(self.found.globals))
             # An object whose class is the first argument (copyreg._reconstructor, __newobj__).
             if function.module == "copyreg" and isinstance(first, Name):
                 of = str(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,8 +41,10 @@ _DISTRIBUTIONS = {
     "xgboost": "xgboost",
 }
 
-# Cython modules that scikit-learn pickles by a name of their own (sklearn/_loss/_loss.pyx).
-_OF_SCIKIT_LEARN = frozenset({"sklearn", "_loss"})
+# A Cython module that scikit-learn pickles by a name that it has only once another module of it was imported
+# (sklearn/_loss/_loss.pyx). Another version has no such name, or not that function in it.
+_MADE_WHILE_IMPORTED = frozenset({"_loss"})
+_OF_SCIKIT_LEARN = frozenset({"sklearn"}) | _MADE_WHILE_IMPORTED
 
 
 class ART005(Contradiction):
@@ -58,7 +61,8 @@ class ART005(Contradiction):
 
     Decided: the package is installed and does not hold that module, a well-known library is not installed, or the
     baseline has what the target lacks: breaks, likely. A module of nobody known, which may be the code of the service
-    itself: possible. The text is that of the first such module in the order of the file.
+    itself: possible. The text is that of the first such module in the order of the file. _loss of scikit-learn exists
+    only once another of its modules was imported: it counts as there with the minor version that wrote the file.
 
     Fix: the version of the library that wrote the file, or the baseline's; for one's own code, put it on PYTHONPATH.
 
@@ -84,7 +88,7 @@ class ART005(Contradiction):
                 module: gap
                 for module, gap in facts.get("missing_modules", {}).items()
                 # A distribution that says it brings the module, and has no such file, is an editable one.
-                if gap not in modules
+                if gap not in modules and not (gap in _MADE_WHILE_IMPORTED and same_scikit_learn(target, facts))
             }
             if not gaps:
                 continue
@@ -105,7 +109,9 @@ class ART005(Contradiction):
                 + (f" Also missing: {', '.join(others[:4])}." if others else "")
                 + (" In the baseline the module is there." if resolved else "")
                 + ("" if sure else " It may be the code of the service, which is not on the search path here."),
-                predicted_error=f"ModuleNotFoundError: No module named '{gap}'",
+                predicted_error=None
+                if gap in _MADE_WHILE_IMPORTED
+                else f"ModuleNotFoundError: No module named '{gap}'",
                 evidence=[
                     art.fact(target, name, "pickle", "missing_modules", first),
                     *([art.version_evidence(target, owner)] if owner else []),
@@ -132,6 +138,20 @@ class ART005(Contradiction):
             advice = f"Install the version of {owner} that wrote the file, or write the file again with this one."
             return (Fix("advice", advice),)
         return (Fix("advice", f"Put the directory that holds {top} on PYTHONPATH, or install what brings it."),)
+
+
+def same_scikit_learn(target: Snapshot, facts: Mapping[str, Any]) -> bool:
+    """Whether the installed scikit-learn is of the minor version that wrote the file."""
+    found = art.installed(target, "scikit-learn")
+    here = req.parsed(found[2]) if found else None
+    wrote = [req.parsed(version) for version in facts.get("scikit_learn", {})]
+    return here is not None and any(one is not None and one.release[:2] == here.release[:2] for one in wrote)
+
+
+def _first_missing(facts: Mapping[str, Any]) -> float:
+    """How many names are met before the first whose module is missing; infinite where none is."""
+    missing = facts.get("missing_modules", {}).keys() - _MADE_WHILE_IMPORTED
+    return min((place for module in missing for place in facts["globals"].get(module, {}).values()), default=math.inf)
 
 
 def _resolves(baseline: Snapshot, name: str, module: str) -> bool:
@@ -212,9 +232,9 @@ class ART006(Contradiction):
                     else "scikit-learn does not support this: the estimator may fail when it is used, or answer "
                     "otherwise."
                 ),
-                # A module that is missing fails first.
+                # A module that is missing may fail first.
                 predicted_error=None
-                if facts.get("missing_modules")
+                if _first_missing(facts) < min(fields.values(), default=math.inf)
                 else "ValueError: node array from the pickle has an incompatible dtype:"
                 if misfit
                 else f"{kind}: Trying to unpickle estimator {first} from version {wrote} when using version "
@@ -385,7 +405,7 @@ class ART010(Contradiction):
                 art.subject(name),
                 f"It names {first} by its class, as NumPy does since 2.0. NumPy 1 knows generators by their names.",
                 predicted_error=None
-                if facts.get("missing_modules")
+                if _first_missing(facts) < makers[first]
                 else f"ValueError: <class '{first}'> is not a known BitGenerator module.",
                 evidence=[
                     art.fact(target, name, "pickle", "generators", first),

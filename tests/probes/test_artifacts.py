@@ -272,7 +272,7 @@ def test_nothing_of_a_pickle_is_run(tmp_path: Path) -> None:
 
 def test_random_generators_by_class(tmp_path: Path) -> None:
     content = b"\x80\x02cnumpy.random._pickle\n__bit_generator_ctor\ncnumpy.random._mt19937\nMT19937\n\x85R."
-    assert read(tmp_path, content)["pickle"]["generators"] == {"numpy.random._mt19937.MT19937": 0}
+    assert read(tmp_path, content)["pickle"]["generators"] == {"numpy.random._mt19937.MT19937": 2}
     by_name = b"\x80\x02cnumpy.random._pickle\n__bit_generator_ctor\nX\x07\0\0\0MT19937\x85R."
     assert "generators" not in read(tmp_path, by_name)["pickle"]
 

@@ -181,15 +181,15 @@ def test_a_module_that_an_editable_distribution_brings_is_not_missing() -> None:
     assert findings("ART005", artifacts=artifacts(m_pkl=pickled()), packages=of("mine", "1.0")) == []
 
 
-TREE = {"left_child": True, "threshold": True}
+TREE = {"left_child": 3, "threshold": 3}
 
 
 @pytest.mark.parametrize(
     ("fields", "installed", "fails"),
     [
         (TREE, "1.5.2", True),
-        (TREE | {"missing_go_to_left": True}, "1.2.2", True),
-        (TREE | {"missing_go_to_left": True}, "1.3.0", False),
+        (TREE | {"missing_go_to_left": 3}, "1.2.2", True),
+        (TREE | {"missing_go_to_left": 3}, "1.3.0", False),
     ],
 )
 def test_trees_of_another_scikit_learn(fields: dict[str, Any], installed: str, fails: bool) -> None:
@@ -199,6 +199,30 @@ def test_trees_of_another_scikit_learn(fields: dict[str, Any], installed: str, f
     assert found.predicted_error.startswith("ValueError: node array") == fails
     assert (found.impact == "breaks") == fails
     assert fixes(found) == ["python -m pip install scikit-learn==1.4.0"]
+
+
+def test_what_fails_first() -> None:
+    model = {
+        "names": {"sklearn.tree._tree": {"Tree": 0}, "numpy._core.multiarray": {"scalar": 5}},
+        "missing_modules": {"numpy._core.multiarray": "numpy._core"},
+        "generators": {"numpy.random._mt19937.MT19937": 6},
+        "scikit_learn": {"1.2.2": {"DecisionTreeClassifier": 0}},
+        "tree_fields": TREE,
+    }
+    packages = distributions(distribution("scikit-learn", "1.5.2"), distribution("numpy", "1.25.2"))
+    sections = {"artifacts": artifacts(m_pkl=pickled(**model)), "packages": packages}
+    assert one_of_findings("ART005", **sections).predicted_error is not None
+    assert one_of_findings("ART006", **sections).predicted_error is not None
+    assert one_of_findings("ART010", **sections).predicted_error is None
+
+
+def test_a_module_that_scikit_learn_makes_while_it_is_imported() -> None:
+    model = pickled(names={"_loss": {"f": 0}}, missing_modules={"_loss": "_loss"}, scikit_learn={"1.5.2": {"G": 0}})
+    files = artifacts(m_pkl=model)
+    assert findings("ART005", artifacts=files, packages=of("scikit-learn", "1.5.1")) == []
+    found = one_of_findings("ART005", artifacts=files, packages=of("scikit-learn", "1.9.1"))
+    assert (found.confidence, found.predicted_error) == ("likely", None)
+    assert fixes(found) == ["python -m pip install scikit-learn==1.5.2"]
 
 
 def test_the_first_estimator_that_warns() -> None:
