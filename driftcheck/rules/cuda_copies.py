@@ -71,10 +71,13 @@ def text(version: tuple[int, ...] | None) -> str:
 
 def differ(one: Copy, other: Copy) -> bool:
     """Whether both state a version, and not the same."""
-    if one.version is None or other.version is None:
-        return False
-    size = min(len(one.version), len(other.version))
-    return one.version[:size] != other.version[:size]
+    return one.version is not None and other.version is not None and other_version(one.version, other.version)
+
+
+def other_version(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """As far as both go: 9.1 and 9.1.0 are one."""
+    size = min(len(one), len(other))
+    return one[:size] != other[:size]
 
 
 def components(snapshot: Snapshot) -> list[str]:

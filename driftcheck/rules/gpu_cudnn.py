@@ -33,7 +33,9 @@ class GPU020(Contradiction):
     See: `RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH` from the first convolution.
 
     Decided: for each part, by the order of the loader: LD_LIBRARY_PATH, the directory of libcudnn itself, wheels,
-    the system. Another version than that of libcudnn: breaks, likely, since not every model uses every part.
+    the system. Another version than that of libcudnn: breaks, likely, since not every model uses every part; possible
+    where its own directory has the part too, since a library with RPATH asks there first. A part that states no
+    version has that of the others in its directory.
 
     Fix: one cuDNN alone: remove the system's, or take its directory off LD_LIBRARY_PATH.
 
@@ -54,31 +56,33 @@ class GPU020(Contradiction):
             main = cuda.taken(target, "cudnn", soname)
             if main is None:
                 continue
-            others = [part for part in _parts(target, main) if cuda.differ(part, main)]
+            parts = [(part, _version(target, part)) for part in _parts(target, main)]
+            others = [(part, version) for part, version in parts if _differ(version, _version(target, main))]
             if not others:
                 continue
-            first = others[0]
+            first, stated = others[0]
+            own = {copy.component for copy in _cudnn(target) if copy.directory == main.directory}
             yield self.finding(
                 Impact.BREAKS,
-                Confidence.LIKELY,
-                f"cuDNN {cuda.text(main.version)} would open {first.file.rsplit('/', 1)[-1]} of "
-                f"{cuda.text(first.version)}",
+                Confidence.LIKELY if any(part.component not in own for part, _ in others) else Confidence.POSSIBLE,
+                f"cuDNN {cuda.text(_version(target, main))} would open {first.file.rsplit('/', 1)[-1]} of "
+                f"{cuda.text(stated)}",
                 Subject("library", soname),
-                f"{main.file} is {cuda.text(main.version)}. It opens its parts by name, and the loader finds "
-                + "; ".join(f"{part.file} ({cuda.text(part.version)})" for part in others[: so.NAMED])
+                f"{main.file} is {cuda.text(_version(target, main))}. Its parts are opened by name; the loader finds "
+                + "; ".join(f"{part.file} ({cuda.text(version)})" for part, version in others[: so.NAMED])
                 + (f" and {len(others) - so.NAMED} more" if len(others) > so.NAMED else "")
                 + ".",
                 predicted_error="RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"
                 if "torch" in cuda.for_cuda(target)
                 else "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH",
-                evidence=[main.evidence(target), *(part.evidence(target) for part in others[: so.NAMED])],
-                fix=[_away(part) for part in others[:1]],
+                evidence=[main.evidence(target), *(part.evidence(target) for part, _ in others[: so.NAMED])],
+                fix=[_away(first)],
             )
 
 
 def _parts(target: Snapshot, main: Copy) -> list[Copy]:
     """The copy of each part that the loader takes for this libcudnn: those of the same generation."""
-    generation = main.soname.rpartition(".so.")[2]
+    generation = _generation(main)
     found = []
     for component in cuda.components(target):
         if not component.startswith("cudnn_"):
@@ -87,6 +91,30 @@ def _parts(target: Snapshot, main: Copy) -> list[Copy]:
         if part is not None:
             found.append(part)
     return found
+
+
+def _cudnn(target: Snapshot) -> list[Copy]:
+    names = [name for name in cuda.components(target) if name == "cudnn" or name.startswith("cudnn_")]
+    return [copy for name in names for copy in cuda.copies(target, name)]
+
+
+def _version(target: Snapshot, copy: Copy) -> tuple[int, ...] | None:
+    """What the file states, else what its neighbours do."""
+    if copy.version is not None:
+        return copy.version
+    beside = [
+        one for one in _cudnn(target) if one.directory == copy.directory and _generation(one) == _generation(copy)
+    ]
+    return next((one.version for one in beside if one.version is not None), None)
+
+
+def _generation(copy: Copy) -> str:
+    """``9`` of ``libcudnn_ops.so.9``."""
+    return copy.soname.rpartition(".so.")[2]
+
+
+def _differ(one: tuple[int, ...] | None, other: tuple[int, ...] | None) -> bool:
+    return one is not None and other is not None and cuda.other_version(one, other)
 
 
 def _away(copy: Copy) -> Fix:

@@ -13,9 +13,10 @@ from driftcheck.rules import cuda_copies as cuda
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.cuda_copies import Copy
-from driftcheck.rules.distributions import count_of, distributions_of, pip_fix, titled
+from driftcheck.rules.distributions import count_of, distributions_of, pip_fix, shared_of, titled
 from driftcheck.rules.libraries import is_plugin_of_accelerator
 from driftcheck.rules.shared_objects import Failing
+from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
 
@@ -278,3 +279,83 @@ def _other_generation(target: Snapshot, soname: str) -> Copy | None:
     found = [copy for copy in taken if copy is not None]
     # What was installed with the packages says more of what was meant than what the system has besides.
     return min(found, key=lambda copy: (not copy.by_variable, not copy.of_wheel, copy.file), default=None)
+
+
+class GPU036(Contradiction):
+    """NVIDIA's packages for two generations of CUDA share one directory.
+
+    Compares: pairs of distributions such as nvidia-cudnn-cu12 and nvidia-cudnn-cu13 with the files that both own, and
+    with the frameworks that require the one and the other.
+
+    Why: both install into nvidia/cudnn/lib (or nvidia/nccl/lib, ...), so there is one copy of each file: that of
+    whichever was installed last. A framework for CUDA 12 beside one for CUDA 13, such as JAX beside torch, then finds
+    the libraries of the other generation, or a mixture where one of them has files that the other has not.
+
+    See: `CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH`, or a library that looks for the CUDA of the other generation:
+    `libcublas.so.13: cannot open shared object file`.
+
+    Decided: both own the same files and recorded different contents: breaks, likely.
+
+    Fix: one generation of CUDA for all frameworks of an environment, or an environment for each.
+
+    Limits: which of the two wrote last is not known; PKG006 tells where sizes differ.
+    """
+
+    code = "GPU036"
+    name = "two-cuda-generations-in-one-directory"
+    reads = ("packages",)
+    references = (
+        "https://github.com/pytorch/pytorch/issues/188892",
+        "https://docs.jax.dev/en/latest/installation.html",
+    )
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        del baseline
+        distributions = distributions_of(target)
+        for pair, shared in sorted(shared_of(target).items()):
+            names = pair.split(" ")
+            found = [_GENERATION.match(name) for name in names]
+            if len(names) != 2 or not shared["different"] or any(name not in distributions for name in names):
+                continue
+            one, other = found
+            if one is None or other is None or one[1] != other[1] or one[2] == other[2]:
+                continue
+            owners = [_requiring(distributions, name) for name in names]
+            yield self.finding(
+                Impact.BREAKS,
+                Confidence.LIKELY,
+                f"{names[0]} and {names[1]} lie in one directory",
+                Subject("distributions", pair),
+                f"They own the same {count_of(shared['count'], 'file')}, {shared['different']} of them different. "
+                + " ".join(
+                    f"{name} {distributions[name]['version']} is there for {', '.join(users) or 'no other package'}."
+                    for name, users in zip(names, owners, strict=True)
+                ),
+                predicted_error="CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH" if one[1] == "cudnn" else None,
+                evidence=[
+                    at(target, "target", "packages", "shared_files", pair),
+                    *(at(target, "target", "packages", "distributions", name, "version") for name in names),
+                ],
+                fix=[
+                    Fix(
+                        "advice",
+                        f"Install builds for one generation of CUDA: either all for {one[2]} or all for {other[2]}; or "
+                        "give each framework an environment of its own.",
+                    )
+                ],
+            )
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """PKG003 counts the files; a mixture of cuDNN comes from it too."""
+        del sides
+        cudnn = effect.code in {"GPU020", "GPU021"} and "cudnn" in finding.subject.name
+        return cudnn or (effect.code == "PKG003" and effect.subject.name == finding.subject.name)
+
+
+_GENERATION = re.compile(r"^nvidia-([a-z0-9-]+?)-cu(\d{2})$")
+
+
+def _requiring(distributions: Mapping[str, Any], name: str) -> list[str]:
+    return sorted(
+        owner for owner, record in distributions.items() if any(req_name(text) == name for text in record["requires"])
+    )[: so.NAMED]

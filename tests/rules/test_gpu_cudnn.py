@@ -48,6 +48,7 @@ def test_gpu020_a_directory_of_the_variable_that_has_some_parts_only() -> None:
         copy("/opt/extra/libcudnn_cnn.so.9", "9.1.0", via="LD_LIBRARY_PATH"),
     )
     (found,) = findings("GPU020", cuda=facts)
+    assert judged(found) == ("breaks", "possible")  # libcudnn of the wheels has RPATH, libcudnn_graph has RUNPATH
     assert found.predicted_error == "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"
     assert [fix.text for fix in found.fix] == ["LD_LIBRARY_PATH without /opt/extra"]
 
@@ -58,6 +59,18 @@ def test_gpu020_is_silent_where_one_of_two_is_whole(via: str) -> None:
     parts = ("cudnn_ops", "cudnn_cnn")
     facts = cuda(*cudnn(WHEEL, "9.10.2.21", *parts), *cudnn(SYSTEM, "9.1.0", *parts, via=via), builds=TORCH)
     assert findings("GPU020", cuda=facts) == []
+
+
+def test_gpu020_a_part_has_the_version_of_its_neighbours() -> None:
+    """Of NVIDIA's wheels, libcudnn_graph alone states its version in the file."""
+    outside = "/opt/venv/nvidia/cudnn/lib"
+    facts = cuda(
+        *cudnn(WHEEL, "9.20.0.48", "cudnn_graph"),
+        copy(f"{outside}/libcudnn_graph.so.9", "9.23.1", via="cache"),
+        copy(f"{outside}/libcudnn_engines_tensor_ir.so.9", "9", via="cache"),
+    )
+    (found,) = findings("GPU020", cuda=facts)
+    assert found.title == "cuDNN 9.20.0 would open libcudnn_engines_tensor_ir.so.9 of 9.23.1"
 
 
 def test_gpu020_is_silent_on_what_states_no_version() -> None:

@@ -189,3 +189,36 @@ def test_gpu025_is_silent_where_the_generation_is_there_too(tmp_path: Path) -> N
     builder = provider(tmp_path / "site", "libcublasLt.so.12", "libcublasLt.so.13")
     target = measured(builder.folder, sections=SECTIONS)
     assert findings("GPU025", **{name: section.facts for name, section in target.sections.items()}) == []
+
+
+# GPU036
+
+
+def nvidia(name: str, version: str) -> dict[str, Any]:
+    return distribution(name, version, requested=False)
+
+
+def test_gpu036_jax_for_cuda_12_beside_torch_for_cuda_13() -> None:
+    shared = {"location": "/venv", "count": 9, "different": 9, "examples": {"nvidia/cudnn/lib/libcudnn.so.9": True}}
+    packages = distributions(
+        distribution("jax-cuda12-plugin", requires={"nvidia-cudnn-cu12<10.0,>=9.8": "sys_platform == 'linux'"}),
+        distribution("torch", requires={"nvidia-cudnn-cu13==9.20.0.48": ""}),
+        nvidia("nvidia-cudnn-cu12", "9.28.0.42"),
+        nvidia("nvidia-cudnn-cu13", "9.20.0.48"),
+        shared_files={"nvidia-cudnn-cu12 nvidia-cudnn-cu13": shared},
+    )
+    (found,) = findings("GPU036", packages=packages)
+    assert judged(found) == ("breaks", "likely")
+    assert found.title == "nvidia-cudnn-cu12 and nvidia-cudnn-cu13 lie in one directory"
+    assert "nvidia-cudnn-cu12 9.28.0.42 is there for jax-cuda12-plugin." in found.explanation
+    explanation = explain_one(snapshot("target", packages=packages))
+    (effect,) = [finding for finding in explanation.findings if finding.code == "PKG003"]
+    assert effect.caused_by == found.identity
+
+
+def test_gpu036_is_silent_where_nothing_is_shared_or_nothing_differs() -> None:
+    both = [nvidia("nvidia-cublas-cu12", "12.9.1.4"), nvidia("nvidia-cublas-cu11", "11.11.3.6")]
+    assert findings("GPU036", packages=distributions(*both)) == []
+    shared = {"location": "/venv", "count": 1, "different": 0, "examples": {"nvidia/__init__.py": True}}
+    packages = distributions(*both, shared_files={"nvidia-cublas-cu11 nvidia-cublas-cu12": shared})
+    assert findings("GPU036", packages=packages) == []
