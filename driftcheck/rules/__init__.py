@@ -11,6 +11,7 @@ from driftcheck.rules.base import Contradiction, Drift, Rule
 # In the order in which `driftcheck rule` lists them.
 MODULES = (
     "packages",
+    "known_pairs",
     "installs",
     "builds",
     "forced_versions",
