@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # An honest pickle of a model has some thousand opcodes, and ten million take half a minute to walk.
 STEP_LIMIT = 4000000
-STACK_LIMIT = 1000000
+STACK_LIMIT = 500000
 GLOBAL_LIMIT = 2000
 TEXT_LIMIT = 300
 ENTRY_LIMIT = 1000
@@ -116,6 +116,7 @@ class _Machine:
         self.stack = []  # type: List[Any]
         self.marks = []  # type: List[List[Any]]
         self.memo = {}  # type: Dict[int, Any]
+        self.memoized = 0
         self.protocol = 0
 
     def run(self) -> "Any":
@@ -200,10 +201,13 @@ class _Machine:
             self.stack.append(None)
 
     def put(self, index: "int") -> "None":
-        self.memo[index] = self.top()
+        value = self.top()
+        if value is not None:  # what is not kept on the stack need not be kept here
+            self.memo[index] = value
 
     def memoize(self) -> "None":
-        self.memo[len(self.memo)] = self.top()
+        self.put(self.memoized)
+        self.memoized += 1
 
     def get(self, index: "int") -> "None":
         self.stack.append(self.memo.get(index))

@@ -9,6 +9,7 @@ import pytest
 from support import wheels
 from support.commands import driftcheck
 from support.images import elf, python_root, write
+from support.model_files import onnx
 
 from driftcheck.collect import Request
 from driftcheck.environments import Options, files, snapshot_of
@@ -123,3 +124,16 @@ def test_what_is_not_run_imports_nothing_and_says_so(tmp_path: Path) -> None:
     (warning,) = snapshot_of(f"rootfs:{root}", Options(try_imports=("json",))).warnings
     assert warning == f"rootfs:{root}: nothing of it is run, so nothing was imported (--try-imports)"
     assert measure(root).warnings == ()
+
+
+def test_model_files_of_a_root_are_read_by_their_paths_in_it(tmp_path: Path) -> None:
+    root = write(python_root(tmp_path / "root"), {"srv/m.onnx": onnx(ir=10), "etc/m.onnx": onnx(ir=9)})
+    (root / "srv/link.onnx").symlink_to("/etc/m.onnx")
+    options = Options(artifacts=("srv/m.onnx", "/srv/link.onnx", "gone.onnx"))
+    facts = snapshot_of(f"rootfs:{root}", options).facts("artifacts")
+    assert facts is not None
+    found = facts["files"]
+    assert found["srv/m.onnx"]["onnx"]["ir_version"] == 10
+    assert found["/srv/link.onnx"]["onnx"]["ir_version"] == 9
+    assert found["gone.onnx"] is None
+    assert "artifacts" not in measure(root).sections
