@@ -88,7 +88,7 @@ class ART005(Contradiction):
                 module: gap
                 for module, gap in facts.get("missing_modules", {}).items()
                 # A distribution that says it brings the module, and has no such file, is an editable one.
-                if gap not in modules and not (gap in _MADE_WHILE_IMPORTED and same_scikit_learn(target, facts))
+                if gap not in modules and not (gap in _MADE_WHILE_IMPORTED and _same_scikit_learn(target, facts))
             }
             if not gaps:
                 continue
@@ -140,7 +140,7 @@ class ART005(Contradiction):
         return (Fix("advice", f"Put the directory that holds {top} on PYTHONPATH, or install what brings it."),)
 
 
-def same_scikit_learn(target: Snapshot, facts: Mapping[str, Any]) -> bool:
+def _same_scikit_learn(target: Snapshot, facts: Mapping[str, Any]) -> bool:
     """Whether the installed scikit-learn is of the minor version that wrote the file."""
     found = art.installed(target, "scikit-learn")
     here = req.parsed(found[2]) if found else None
@@ -148,9 +148,11 @@ def same_scikit_learn(target: Snapshot, facts: Mapping[str, Any]) -> bool:
     return here is not None and any(one is not None and one.release[:2] == here.release[:2] for one in wrote)
 
 
-def _first_missing(facts: Mapping[str, Any]) -> float:
+def _first_missing(target: Snapshot, facts: Mapping[str, Any]) -> float:
     """How many names are met before the first whose module is missing; infinite where none is."""
-    missing = facts.get("missing_modules", {}).keys() - _MADE_WHILE_IMPORTED
+    missing = set(facts.get("missing_modules", {}))
+    if _same_scikit_learn(target, facts):
+        missing -= _MADE_WHILE_IMPORTED
     return min((place for module in missing for place in facts["globals"].get(module, {}).values()), default=math.inf)
 
 
@@ -234,7 +236,7 @@ class ART006(Contradiction):
                 ),
                 # A module that is missing may fail first.
                 predicted_error=None
-                if _first_missing(facts) < min(fields.values(), default=math.inf)
+                if _first_missing(target, facts) < min(fields.values(), default=math.inf)
                 else "ValueError: node array from the pickle has an incompatible dtype:"
                 if misfit
                 else f"{kind}: Trying to unpickle estimator {first} from version {wrote} when using version "
@@ -405,7 +407,7 @@ class ART010(Contradiction):
                 art.subject(name),
                 f"It names {first} by its class, as NumPy does since 2.0. NumPy 1 knows generators by their names.",
                 predicted_error=None
-                if _first_missing(facts) < makers[first]
+                if _first_missing(target, facts) < makers[first]
                 else f"ValueError: <class '{first}'> is not a known BitGenerator module.",
                 evidence=[
                     art.fact(target, name, "pickle", "generators", first),

@@ -202,7 +202,7 @@ def test_trees_of_another_scikit_learn(fields: dict[str, Any], installed: str, f
 
 
 def test_what_fails_first() -> None:
-    model = {
+    model: dict[str, Any] = {
         "names": {"sklearn.tree._tree": {"Tree": 0}, "numpy._core.multiarray": {"scalar": 5}},
         "missing_modules": {"numpy._core.multiarray": "numpy._core"},
         "generators": {"numpy.random._mt19937.MT19937": 6},
