@@ -29,8 +29,9 @@ class LIB001(Contradiction):
 
     See: `ImportError: libGL.so.1: cannot open shared object file: No such file or directory`.
 
-    Decided: the search of the loader is done again. A module: breaks, certain. A plugin that is opened by name:
-    slows, and a part of the standard library that user interfaces need: a note. Likely, not certain, where a
+    Decided: the search of the loader is done again. A module: breaks, certain. A library that is opened by name:
+    slows, likely; breaks, likely, where it is all the machine code of its distribution (LightGBM without libgomp:
+    `OSError: libgomp.so.1: ...`). A part of the standard library that user interfaces need: a note. Likely where a
     required distribution is presumed to have loaded something, or where an unrelated one holds a file of this
     name; possible where a related one does, whose start may load it by hand. Libraries that the same files
     lack are one finding, which begins with the one that is seen first.
@@ -98,7 +99,8 @@ class LIB001(Contradiction):
             need, loan = min(lent.items())
             text += f"{need} is taken for loaded by {loan['distribution']} before. "
         if not shown.is_module:
-            return text + f"Nothing needs {so.files_text(ones)}; {shown.record.get('named_by', 'a file')} opens it."
+            text += f"Nothing needs {so.files_text(ones)}; {shown.record.get('named_by', 'a file')} opens it."
+            return text + (" It is all the machine code that the distribution has." if shown.alone else "")
         if error is None and shown.text:
             text += "It comes to light once the first failure of these files is mended. "
         return text + f"So these cannot be loaded: {so.files_text(ones)}."

@@ -447,8 +447,9 @@ class SYS004(Drift):
 
     Decided: the target's glibc is older, and a distribution that was compiled on the spot (its wheel is
     tagged linux_x86_64, not manylinux) is the same build as in the baseline: breaks, likely. The target's
-    glibc is older, and something there was compiled on the spot: breaks, possible. Else a note. Wheels that
-    state a glibc which is too new are PKG007's.
+    glibc is older, and something there was compiled on the spot: breaks, possible. Else a note, as where the
+    libraries were read and ask for no version that the older one lacks (LightGBM's published wheel bears such
+    a tag). Wheels that state a glibc which is too new are PKG007's.
 
     Fix: use the release of the baseline, or build the image with the older system's own compiler.
 
@@ -489,7 +490,11 @@ class SYS004(Drift):
                 f" Its glibc {_dotted(versions[1])} is older than {_dotted(versions[0])}: what was compiled in the "
                 "baseline may not load."
             )
-            local = [name for name, record in sorted(wheels.installed(target).items()) if _built_here(record)]
+            local = [
+                name
+                for name, record in sorted(wheels.installed(target).items())
+                if _built_here(record) and not _would_load(target, name)
+            ]
             copied = [name for name in local if _same_build(baseline, target, name)]
             if copied or local:
                 impact = Impact.BREAKS
@@ -583,6 +588,14 @@ def _built_here(record: Mapping[str, Any]) -> bool:
     """Whether its wheel was compiled where it was installed: pip tags those linux_<machine>."""
     tags = req.wheel_tags(record)
     return bool(tags) and all(tag.platform.startswith("linux_") for tag in tags)
+
+
+def _would_load(target: Snapshot, name: str) -> bool:
+    """Whether its libraries were read, and ask the C library for nothing that it does not have."""
+    if lookup(target, ("libraries", "distributions", name)) is None:
+        return False
+    files: Mapping[str, Any] = lookup(target, ("libraries", "files")) or {}
+    return not any(record["distribution"] == name and "missing_versions" in record for record in files.values())
 
 
 def _same_build(baseline: Snapshot, target: Snapshot, name: str) -> bool:

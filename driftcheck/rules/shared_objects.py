@@ -49,13 +49,17 @@ _ACCELERATOR_FILE = re.compile(
 
 @dataclass(frozen=True)
 class Failing:
-    """One file that cannot be loaded, by one of its causes: the fact at ``(*FILES, key, table, name)``."""
+    """One file that cannot be loaded, by one of its causes: the fact at ``(*FILES, key, table, name)``.
+
+    ``alone``  its distribution has no other machine code: a package around one library, which it opens itself
+    """
 
     key: str
     record: dict[str, Any]
     table: str
     name: str
     entry: dict[str, Any]
+    alone: bool = False
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -100,9 +104,16 @@ def failing(snapshot: Snapshot, table: str) -> Iterator[Failing]:
     for key, record in loaded(snapshot):
         if _other_accelerator(snapshot, record["distribution"]):
             continue
+        alone = record["role"] == "plugin" and _is_alone(snapshot, record["distribution"])
         for name, entry in sorted(record.get(table, {}).items()):
             if entry:
-                yield Failing(key, record, table, name, entry)
+                yield Failing(key, record, table, name, entry, alone)
+
+
+def _is_alone(snapshot: Snapshot, owner: str | None) -> bool:
+    """Whether a distribution has one file of machine code: a library, as LightGBM's, and no extension module."""
+    counted: dict[str, Any] = lookup(snapshot, ("libraries", "distributions", owner)) or {} if owner else {}
+    return counted.get("modules") == 0 and counted.get("libraries") == 1
 
 
 def _other_accelerator(snapshot: Snapshot, owner: str | None) -> bool:
@@ -128,7 +139,7 @@ def impact_of(one: Failing) -> Impact:
     if ASIDE.search(one.key):
         return Impact.NOTE
     if not one.is_module:
-        return Impact.SLOWS
+        return Impact.BREAKS if one.alone else Impact.SLOWS
     if one.owner == "python" and is_spare(one.key):
         return Impact.NOTE
     return Impact.BREAKS
@@ -169,6 +180,8 @@ def is_optional_part(snapshot: Snapshot, one: Failing) -> bool:
 def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
     """Certain where the answer hangs on nothing but the files themselves."""
     found = Confidence.CERTAIN
+    if not one.is_module and not is_accelerator(one):
+        found = Confidence.LIKELY  # who opens it, and what that one does without it, is not in the files
     if one.record.get("lent"):
         found = Confidence.LIKELY  # what is lent is presumed to be loaded by then
     elsewhere = one.entry.get("elsewhere")
@@ -247,10 +260,10 @@ def path_of(snapshot: Snapshot, key: str) -> str | None:
 
 
 def predicted(ones: Iterable[Failing], kind: str) -> tuple[Failing | None, str | None]:
-    """The first file that stops at this cause first, and what its import prints."""
+    """The first file that stops at this cause first, and what its import prints (ctypes says OSError)."""
     for one in ones:
-        if one.is_module and one.kind == kind and _speaks_of(one):
-            return one, f"ImportError: {one.text}"
+        if (one.is_module or one.alone) and one.kind == kind and _speaks_of(one):
+            return one, f"{'ImportError' if one.is_module else 'OSError'}: {one.text}"
     return None, None
 
 

@@ -109,6 +109,19 @@ def test_a_plugin_degrades_and_a_spare_part_of_python_is_a_note() -> None:
     }
 
 
+@pytest.mark.parametrize(("modules", "others", "impact"), [(0, 1, "breaks"), (1, 1, "slows"), (0, 3, "slows")])
+def test_a_package_around_one_library_is_of_no_use_without_it(modules: int, others: int, impact: str) -> None:
+    """LightGBM is such a one: libpath.py opens lib_lightgbm.so when it is imported."""
+    files = {
+        "a/lib/lib_a.so": record("plugin", "a", named_by="a/libpath.py", **lacks("libgomp.so.1", "a/lib/lib_a.so"))
+    }
+    counted = {"a": {"modules": modules, "libraries": others, "needs": {}}}
+    (found,) = findings("LIB001", libraries=libraries(files, distributions=counted))
+    assert (found.impact, found.confidence) == (impact, Confidence.LIKELY)
+    assert found.predicted_error == (f"OSError: libgomp.so.1: {GONE}" if impact == "breaks" else None)
+    assert "a/libpath.py opens it" in found.explanation
+
+
 def test_what_somebody_may_have_loaded_is_not_certain() -> None:
     packages = distributions(
         distribution("a", requires={"b": ""}), distribution("b", modules={"b": True}), distribution("c")

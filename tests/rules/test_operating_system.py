@@ -278,6 +278,26 @@ def test_sys004_an_older_glibc(tags: dict[str, bool], digest: str, expected: tup
     assert "glibc 2.36 is older than 2.39" in found.explanation
 
 
+@pytest.mark.parametrize(
+    ("lacking", "expected"), [({}, ("note", "certain")), ({"libm.so.6": {}}, ("breaks", "likely"))]
+)
+def test_sys004_the_files_themselves_say_whether_they_load(lacking: dict[str, Any], expected: tuple[str, str]) -> None:
+    """LightGBM's published wheel bears the tag of one that was compiled on the spot, and loads on Debian 11."""
+    packages = distributions(distribution("lightgbm", "4.6.0", tags={"py3-none-linux_x86_64": True}))
+    files = {
+        "lightgbm/lib/lib_lightgbm.so": {"role": "plugin", "distribution": "lightgbm", "missing_versions": lacking}
+    }
+    libraries = {
+        "files": files if lacking else {},
+        "distributions": {"lightgbm": {"modules": 0, "libraries": 1, "needs": {}}},
+    }
+    baseline = {"system": system(version="12", glibc="2.36"), "packages": packages}
+    (found,) = findings(
+        "SYS004", baseline=baseline, system=system(version="11", glibc="2.31"), packages=packages, libraries=libraries
+    )
+    assert judged(found) == expected
+
+
 def test_sys004_is_silent() -> None:
     assert findings("SYS004", baseline={"system": system()}, system=system()) == []
     assert findings("SYS004", baseline={"system": {}}, system=system()) == []
