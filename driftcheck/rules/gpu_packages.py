@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import gpu_libraries as known
@@ -27,7 +27,8 @@ class GPU026(Contradiction):
     looks for them, or a process in which something else has loaded them before.
 
     See: `RuntimeError: Library libcublas.so.12 is not found or cannot be loaded` (ctranslate2, faster-whisper);
-    `Cannot dlopen some GPU libraries. ... Skipping registering GPU devices...` (TensorFlow).
+    `Cannot dlopen some GPU libraries. ... Skipping registering GPU devices...` (TensorFlow); `RuntimeError: Unable to
+    load cuSPARSE. Is it installed?` in JAX's log, and then CPU devices.
 
     Decided: the library is nowhere: likely. It is in a wheel that the package does not look into: possible.
     Packages that run on CPUs too are judged only where a GPU is.
@@ -52,31 +53,43 @@ class GPU026(Contradiction):
         has_gpu = bool(cuda.devices(target))
         if lookup(target, ("python", "platform", "system")) not in {None, "linux"}:
             return
+        lacking: dict[str, list[tuple[known.OpenedLibraries, list[str]]]] = {}
         for row in known.opened_libraries():
             record = distributions_of(target).get(row.distribution)
             if record is None or not tables.in_range(row.versions, req.version_of(record)):
                 continue
             missing = [soname for soname in row.opens if not _reached(target, soname, wheels=row.finds_wheels)]
-            if not missing or not (has_gpu or "cuda" in row.distribution):
-                continue
-            there = [copy for soname in missing for copy in cuda.provided(target, soname) if copy.of_wheel]
-            yield self.finding(
-                Impact(row.impact),
-                Confidence.POSSIBLE if there else Confidence.LIKELY,
-                f"{titled(record)} opens {missing[0]}, which " + ("is only in a wheel" if there else "is not there"),
-                Subject("distribution", row.distribution),
-                f"It is needed for {row.needed_for}. Missing: {', '.join(missing)}."
-                + (f" {there[0].file} has this name, and helps only who loads it before." if there else ""),
-                predicted_error=row.predicted_error,
-                evidence=[
-                    at(target, "target", *HERE, row.distribution, "version"),
-                    *(copy.evidence(target) for copy in there[:2]),
-                ],
-                fix=[Fix("variable", f"LD_LIBRARY_PATH with {_full(target, there[0])}")]
-                if there
-                else pip_fix(target, f'install "{row.pip}"'),
-            )
+            if missing and (has_gpu or "cuda" in row.distribution):
+                lacking.setdefault(row.distribution, []).append((row, missing))
+        for name, rows in lacking.items():
+            yield self._opened(target, name, rows)
         yield from self._tensorflow(target, has_gpu=has_gpu)
+
+    def _opened(
+        self, target: Snapshot, name: str, rows: Sequence[tuple[known.OpenedLibraries, Sequence[str]]]
+    ) -> Finding:
+        first = rows[0][0]
+        missing = [soname for _, ones in rows for soname in ones]
+        there = [copy for soname in missing for copy in cuda.provided(target, soname) if copy.of_wheel]
+        only = {copy.soname for copy in there} >= set(missing)
+        packages = " ".join(dict.fromkeys(f'"{row.pip}"' for row, _ in rows))
+        return self.finding(
+            Impact(first.impact),
+            Confidence.POSSIBLE if only else Confidence.LIKELY,
+            f"{titled(distributions_of(target)[name])} opens {missing[0]}, which "
+            + ("is only in a wheel" if only else "is not there"),
+            Subject("distribution", name),
+            f"It is needed for {first.needed_for}. Missing: {', '.join(missing)}."
+            + (f" {there[0].file} has this name, and helps only who loads it before." if there else ""),
+            predicted_error=first.predicted_error,
+            evidence=[
+                at(target, "target", *HERE, name, "version"),
+                *(copy.evidence(target) for copy in there[:2]),
+            ],
+            fix=[Fix("variable", f"LD_LIBRARY_PATH with {_full(target, there[0])}")]
+            if only
+            else pip_fix(target, f"install {packages}"),
+        )
 
     def _tensorflow(self, target: Snapshot, *, has_gpu: bool) -> Iterator[Finding]:
         build = cuda.builds(target).get("tensorflow")

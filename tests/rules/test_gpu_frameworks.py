@@ -90,6 +90,21 @@ def test_gpu026_cupy_14_looks_into_the_wheels() -> None:
     assert len(findings("GPU026", cuda=cuda(), packages=packages)) == 1
 
 
+def test_gpu026_the_plugin_of_jax_without_its_libraries() -> None:
+    """One finding, with the first thing that JAX says and all that is to be installed."""
+    packages = distributions(distribution("jax-cuda12-plugin", "0.10.2"))
+    facts = cuda(
+        copy("nvidia/cuda_runtime/lib/libcudart.so.12", "12.9.79"),
+        copy("nvidia/cublas/lib/libcublas.so.12", "12.9.3"),
+        copy("nvidia/cufft/lib/libcufft.so.11", "11.4.1"),
+    )
+    (found,) = findings("GPU026", cuda=facts, packages=packages)
+    assert judged(found) == ("slows", "likely")
+    assert found.predicted_error == "RuntimeError: Unable to load cuDNN. Is it installed?"
+    assert "Missing: libcudnn.so.9, libcusparse.so.12, libnvJitLink.so.12." in found.explanation
+    assert [fix.text for fix in found.fix] == ['python -m pip install "nvidia-cudnn-cu12" "nvidia-cusparse-cu12"']
+
+
 def test_gpu026_tensorflow_without_its_extra() -> None:
     builds = {"tensorflow": build(accelerator="cuda", cuda="12.5.1", cudnn="9")}
     packages = distributions(distribution("tensorflow", "2.20.0"))

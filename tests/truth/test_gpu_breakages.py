@@ -144,6 +144,16 @@ def test_jax_leaves_out_a_plugin_of_another_version(site: Path) -> None:
     assert found.predicted_error in done.stderr
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="JAX 0.10 needs Python 3.11")
+def test_the_plugin_of_jax_without_its_libraries(site: Path) -> None:
+    install(site, "jax==0.10.2", "jaxlib==0.10.2", "jax-cuda12-plugin==0.10.2", "jax-cuda12-pjrt==0.10.2", "numpy",
+            "scipy", "ml-dtypes", "opt-einsum")  # fmt: skip
+    done = ask(site, "import jax; print(jax.devices())")
+    assert "CpuDevice" in done.stdout
+    (found,) = judged("GPU026", measured(site, sections=SECTIONS))
+    assert found.predicted_error in done.stderr.splitlines()
+
+
 def test_cupy_without_its_compiler(site: Path) -> None:
     install(site, "cupy-cuda12x==13.6.0", "fastrlock", "numpy<2.3")
     done = ask(site, "from cupy_backends.cuda.libs import nvrtc; nvrtc.getVersion()")
