@@ -257,7 +257,7 @@ class ART014(Drift):
     code = "ART014"
     name = "other-model-file"
     reads = ("python",)
-    references = ("https://huggingface.co/docs/huggingface_hub/guides/download",)
+    references = ("https://docs.python.org/3/library/hashlib.html",)
 
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
         before, after = dict(art.present(baseline)), dict(art.present(target))
@@ -322,7 +322,7 @@ class ART022(Drift):
     code = "ART022"
     name = "model-file-of-baseline-only"
     reads = ("python",)
-    references = ("https://huggingface.co/docs/transformers/main_classes/model",)
+    references = ("https://onnx.ai/onnx/repo-docs/ExternalData.html",)
 
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
         before, after = dict(art.present(baseline)), art.files_of(target)

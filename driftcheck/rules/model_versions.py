@@ -46,8 +46,8 @@ class ART007(Contradiction):
     name = "torch-weights-only"
     reads = ("packages",)
     references = (
-        "https://docs.pytorch.org/docs/stable/generated/torch.load.html",
-        "https://docs.pytorch.org/docs/stable/notes/serialization.html",
+        "https://pytorch.org/docs/stable/generated/torch.load.html",
+        "https://github.com/pytorch/xla/issues/7799",
         "https://github.com/chemprop/chemprop/issues/1227",
     )
 
@@ -245,8 +245,8 @@ class ART017(Contradiction):
 
     Why: the library refuses the whole file for one tensor of a type that came after it, as 8-bit and 4-bit floats did.
 
-    See: `SafetensorError: Error while deserializing header: invalid JSON in header: unknown variant `F8_E8M0`, expected
-    one of ...`, before 0.6 `InvalidHeaderDeserialization`.
+    See: `SafetensorError: Error while deserializing header: invalid JSON in header: unknown variant` with the name of
+    the type; before 0.6 `SafetensorError: Error while deserializing header: InvalidHeaderDeserialization`.
 
     Decided: by a table that was measured with safetensors 0.4.0 to 0.8.0: breaks, likely.
 
@@ -299,8 +299,8 @@ class ART018(Contradiction):
     Why: transformers chooses the classes of a model by its type. A model that came after the installed release has a
     type that is not in its tables.
 
-    See: `ValueError: The checkpoint you are trying to load has model type `qwen3` but Transformers does not recognize
-    this architecture.`
+    See: `ValueError: The checkpoint you are trying to load has model type` with the name of the type, and `but
+    Transformers does not recognize this architecture.`
 
     Decided: the type stands in no table of the installed transformers, and the model brings no code of its own
     (auto_map): breaks, likely.
@@ -316,7 +316,6 @@ class ART018(Contradiction):
     references = (
         "https://github.com/snicolast/ComfyUI-IndexTTS2/issues/21",
         "https://github.com/1038lab/ComfyUI-QwenVL/issues/23",
-        "https://huggingface.co/docs/transformers/model_doc/auto",
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
@@ -424,10 +423,7 @@ class ART020(Contradiction):
     code = "ART020"
     name = "model-of-newer-library"
     reads = ("packages",)
-    references = (
-        "https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html",
-        "https://keras.io/guides/serialization_and_saving/",
-    )
+    references = ("https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html",)
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         for kind, (key, names) in _WRITERS.items():

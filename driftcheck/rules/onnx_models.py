@@ -100,7 +100,7 @@ class ART002(Contradiction):
     code = "ART002"
     name = "onnx-opset-too-new"
     reads = ("packages",)
-    references = (COMPATIBILITY, "https://onnx.ai/onnx/api/helper.html")
+    references = (COMPATIBILITY, "https://github.com/onnx/onnx/blob/main/docs/Versioning.md")
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         found = art.installed(target, *art.ONNXRUNTIME)
@@ -167,7 +167,7 @@ class ART003(Contradiction):
     reads = ("python",)
     references = (
         "https://onnx.ai/onnx/repo-docs/ExternalData.html",
-        "https://onnxruntime.ai/docs/tutorials/web/large-models.html",
+        "https://github.com/onnx/onnx/blob/main/docs/ExternalData.md",
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
@@ -234,7 +234,7 @@ class ART004(Contradiction):
     reads = ("packages",)
     references = (
         "https://onnxruntime.ai/docs/reference/operators/add-custom-op.html",
-        "https://onnxruntime.ai/docs/extensions/",
+        "https://github.com/microsoft/onnxruntime-extensions",
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:

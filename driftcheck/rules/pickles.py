@@ -331,7 +331,7 @@ class ART009(Contradiction):
     code = "ART009"
     name = "pickle-compression-unknown"
     reads = ("python", "packages")
-    references = ("https://joblib.readthedocs.io/en/stable/persistence.html",)
+    references = ("https://python-lz4.readthedocs.io/",)
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline

@@ -15,6 +15,7 @@ import pytest
 from driftcheck.probes.static_python import LIVE_ONLY
 from support.commands import driftcheck
 from support.engine import Dockerd
+from support.model_files import onnx, safetensors, tensor
 from support.wheels import unpack, wheel
 
 from driftcheck.snapshot import Snapshot, parse
@@ -22,11 +23,12 @@ from driftcheck.snapshot import Snapshot, parse
 pytestmark = pytest.mark.engine
 
 # Sections that must be equal to the digest, whichever way they were measured.
-EQUAL = ("packages", "system", "libraries", "programs")
+EQUAL = ("packages", "system", "libraries", "programs", "artifacts")
 
 PLAIN = """\
 FROM {base}
 COPY site /usr/lib/python3/dist-packages
+COPY models /models
 ENV OMP_NUM_THREADS=2
 CMD ["python3", "-m", "http.server"]
 """
@@ -34,12 +36,22 @@ ENVIRONMENT = """\
 FROM {base}
 RUN python3 -m venv --without-pip /opt/venv && mkdir -p /srv/app && touch /srv/app/app.py
 COPY site /site
+COPY models /models
 RUN mv /site/* $(echo /opt/venv/lib/python3.*/site-packages)
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 WORKDIR /srv/app
 USER 1234
 CMD ["python", "app.py"]
 """
+
+
+# A pickle that names a module which is there, one that is not, and one of a library that is not installed at all.
+MODELS = {
+    "m.pkl": b"\x80\x02cfirst\nf\ncfirst.inner\ng\ncxgboost.core\nBooster\n.",
+    "m.onnx": onnx(external={"w.bin": (0, 4), "gone.bin": (0, 1)}),
+    "w.bin": b"1234",
+    "cut.safetensors": safetensors({"a": tensor("F32", 0, 8)}, b"1234"),
+}
 
 
 @contextlib.contextmanager
@@ -49,6 +61,7 @@ def image(engine: Dockerd, base: str, dockerfile: str, folder: Path) -> Iterator
     unpack(wheel(folder / "wheels", "first", "1.0", requires=["second>=2"]), site)
     unpack(wheel(folder / "wheels", "second", "1.5"), site)
     files = {f"site/{file.relative_to(site)}": file.read_bytes() for file in site.rglob("*") if file.is_file()}
+    files |= {f"models/{path}": content for path, content in MODELS.items()}
     name = f"drift/ways:{base.rpartition('/')[2].partition(':')[0]}"
     engine.build(name, dockerfile.format(base=base), files)
     with contextlib.closing(engine.api()) as api:
@@ -59,7 +72,7 @@ def image(engine: Dockerd, base: str, dockerfile: str, folder: Path) -> Iterator
 
 
 def measure(engine: Dockerd, reference: str, *options: str) -> Snapshot:
-    result = driftcheck("snapshot", reference, *options, environ=engine.environ)
+    result = driftcheck("snapshot", reference, "--artifact", "/models", *options, environ=engine.environ)
     assert result.code == 0, result.err
     return parse(result.out.encode(), reference)
 
@@ -101,6 +114,10 @@ def test_one_environment_several_ways_in(
     packages = first.facts("packages")
     assert packages is not None
     assert {"first", "second"} <= set(packages["distributions"])
+    models = first.facts("artifacts")
+    assert models is not None
+    assert set(models["files"]) == {f"/models/{path}" for path in MODELS}
+    assert models["files"]["/models/m.pkl"]["pickle"]["missing_modules"] == {"xgboost.core": "xgboost"}
     for way, other in taken.items():
         assert other.header["interpreter"]["path"] == first.header["interpreter"]["path"], way
         for section in EQUAL:
