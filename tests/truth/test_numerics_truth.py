@@ -327,6 +327,28 @@ with open("/dev/null", "wb") as file:
 
 
 @pytest.mark.network
+def test_env007_more_threads_than_tasks(stack: str) -> None:
+    """RLIMIT_NPROC does not bind root, so root goes on as another real user without the two capabilities."""
+    other = ["setpriv", "--ruid=65534", "--bounding-set=-sys_resource,-sys_admin"] if os.getuid() == 0 else []
+    limited = [*other, "prlimit", "--nproc=1:1", stack, "-c", "import numpy; print('imported')"]
+    cpus = {"affinity": 2, "online": 2}
+    (found,) = findings(
+        "ENV007",
+        limits={"cpus": cpus, "rlimits": {"nproc": [1, 1]}, "user": {"uid": 1000, "gid": 1000, "passwd_entry": True}},
+        variables={"variables": {}},
+        packages=distributions(distribution("numpy", "2.4.6")),
+    )
+    ended = run("taskset", "--cpu-list", two_cpus(), *limited)
+    assert ended.code != 0
+    assert ended.err.splitlines()[0] == found.predicted_error
+    assert run(*limited, OPENBLAS_NUM_THREADS="1") == Ended(0, "imported", "")
+
+
+def two_cpus() -> str:
+    return ",".join(str(cpu) for cpu in sorted(os.sched_getaffinity(0))[:2])
+
+
+@pytest.mark.network
 def test_env004_a_flag_that_xla_does_not_know(stack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = run(stack, "-c", "import jax.numpy; jax.numpy.ones(2)", XLA_FLAGS="--xla_nonsense=1")
     assert ended.code != 0
