@@ -47,8 +47,11 @@ def distributions_of_change(change: Change) -> set[str]:
 def misfits(effect: Finding, target: Snapshot, names: Collection[str]) -> bool:
     """Whether a finding is about files of distributions that were all made for somewhere else (``names``).
 
-    Their wheels are not accepted (PKG007), and their files are not loaded (family LIB).
+    Their wheels are not accepted (PKG007, together PKG013), and their files are not loaded (family LIB).
     """
+    if effect.code == "PKG013":
+        paths = [entry.path for entry in effect.evidence if entry.path[:2] == _DISTRIBUTIONS]
+        return bool(paths) and all(path[2] in names for path in paths)
     about = subjects_of(effect, target)
     of_files = effect.code == "PKG007" or effect.code.startswith("LIB")
     return of_files and bool(about) and all(name in names for name in about)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.snapshots import distribution, distributions, findings, python, snapshot
 
-from driftcheck.explain import Explanation, explain_pair
+from driftcheck.explain import Explanation, explain_one, explain_pair
 from driftcheck.findings import Confidence, Finding, Impact
 
 
@@ -174,7 +174,13 @@ def test_another_python_causes_every_wheel_that_does_not_fit() -> None:
     before["python"]["tags"]["interpreters"] = ["cp310-cp310", "py3-none"]
     packages = distributions(*wheels, distribution("old", requires_python="<3.11"))
     explanation = explained(before | {"packages": packages}, {"packages": packages})
-    assert effects_of(explanation, "PY001") == ["PKG007 numpy", "PKG007 regex", "PKG007 scipy", "PKG009 old"]
+    assert effects_of(explanation, "PY001") == [
+        "PKG013 interpreter",
+        "PKG007 numpy",
+        "PKG007 regex",
+        "PKG007 scipy",
+        "PKG009 old",
+    ]
     assert explanation.findings[0].code == "PY001"
     assert all(finding.fails(Impact.BREAKS) for finding in explanation.findings if finding.code == "PKG007")
 
@@ -277,3 +283,41 @@ def test_a_lower_processor_is_one_cause() -> None:
     explanation = explained(machine("x86-64-v3", *v3), machine("x86-64-v2", *v2))
     assert "CPU003 instructions" in effects_of(explanation, "CPU002")
     assert explanation.findings[0].code == "CPU002"
+
+
+# PKG013
+
+
+def test_packages_that_were_copied_from_another_python_are_one_cause_without_a_baseline() -> None:
+    packages = distributions(
+        *(distribution(name, tags=FOREIGN) for name in ("numpy", "scipy", "regex")), distribution("pure")
+    )
+    (found,) = findings("PKG013", packages=packages)
+    assert found.title == "3 packages were installed for another Python"
+    assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.LIKELY)
+    assert found.predicted_error == "ModuleNotFoundError: No module named 'numpy.core._multiarray_umath'"
+    assert found.fix[0].text == ("python -m pip install --force-reinstall --no-deps numpy==1.0 regex==1.0 scipy==1.0")
+    explanation = explain_one(snapshot("target", python=python(), packages=packages))
+    assert [(one.code, one.caused_by) for one in explanation.findings] == [
+        ("PKG013", None),
+        *[("PKG007", ("PKG013", "packages", "interpreter"))] * 3,
+    ]
+
+
+def test_each_package_is_counted_under_the_widest_reason_only() -> None:
+    tags = ("cp310-cp310-win_amd64", "cp310-cp310-macosx_11_0_arm64", "cp311-cp311-macosx_11_0_arm64")
+    packages = distributions(
+        *(distribution(f"p{number}", tags={tag: True}) for number, tag in enumerate(tags)),
+        *(distribution(name, tags={"cp311-cp311-musllinux_1_2_x86_64": True}) for name in ("a", "b")),
+        *(distribution(name, tags={"cp311-cp311-manylinux_2_17_aarch64": True}) for name in ("c", "d")),
+    )
+    assert [(one.subject.name, one.title) for one in findings("PKG013", packages=packages)] == [
+        ("system", "3 packages were installed for another platform"),
+        ("machine", "2 packages were installed for another processor"),
+        ("libc", "2 packages were installed for another C library"),
+    ]
+
+
+def test_one_wheel_that_does_not_fit_is_no_cause() -> None:
+    packages = distributions(distribution("numpy", tags=FOREIGN), distribution("pure"))
+    assert findings("PKG013", packages=packages) == []
