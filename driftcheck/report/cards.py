@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from driftcheck.findings import Finding, Identity, Impact
+from driftcheck.report import phrases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +38,15 @@ class Card:
 
     @property
     def worst(self) -> Impact:
-        return min([self.finding.impact, *(effect.worst for effect in self.effects)], key=lambda impact: impact.rank)
+        return self._told.impact
+
+    @property
+    def word(self) -> str:
+        return self._told.word
+
+    @property
+    def _told(self) -> phrases.Told:
+        return phrases.Told(self.finding, tuple(effect.finding for effect in self.effects))
 
     @property
     def sections(self) -> tuple[str, ...]:
@@ -85,7 +94,7 @@ def deck(report: Report) -> Deck:
             answers.append(card)
         elif head.also_in_baseline:
             known.append(card)
-        elif card.worst is Impact.NOTE and len(head.folds) > 1:
+        elif card.worst is Impact.NOTE and (effects or len(head.folds) > 1):
             causes.append(card)
         else:
             impacts[card.worst].append(card)
@@ -101,7 +110,7 @@ def _merged(report: Report) -> list[tuple[tuple[Finding, ...], list[int], bool]]
     for index, target in enumerate(report.targets):
         for tree in _trees(target):
             identities = tuple(finding.identity for finding in tree)
-            answers = target.error is not None and target.error.finding in identities
+            answers = any(phrases.answers(target, finding) for finding in tree)
             candidates = alike.setdefault(identities, [])
             same = next((number for number in candidates[:_COMPARED] if found[number][0] == tree), None)
             if same is None:
@@ -114,38 +123,11 @@ def _merged(report: Report) -> list[tuple[tuple[Finding, ...], list[int], bool]]
 
 
 def _trees(target: Target) -> list[tuple[Finding, ...]]:
-    """Each finding that has no cause here, followed by all that goes back to it."""
+    """Each finding that stands for itself, followed by its effects. What the baseline has too is told apart."""
     findings = target.explanation.findings
-    by_identity = {finding.identity: finding for finding in reversed(findings)}
-    trees: dict[Identity, list[Finding]] = {}
-    heads: list[list[Finding]] = []
-    effects: list[tuple[Identity, Finding]] = []
-    for finding in findings:
-        root = _root(finding, by_identity)
-        if root is None:
-            tree = [finding]
-            heads.append(tree)
-            trees.setdefault(finding.identity, tree)
-        else:
-            effects.append((root, finding))
-    for identity, finding in effects:
-        trees[identity].append(finding)
-    return [tuple(tree) for tree in heads]
-
-
-def _root(finding: Finding, by_identity: dict[Identity, Finding]) -> Identity | None:
-    """The last cause of a finding; None where it stands for itself, also in a circle that somebody forged."""
-    seen = {finding.identity}
-    current = finding
-    while current.caused_by is not None and current.caused_by in by_identity:
-        if current.caused_by in seen:
-            return None
-        seen.add(current.caused_by)
-        current = by_identity[current.caused_by]
-    # What the baseline has too and what is new are told apart.
-    if current is finding or current.also_in_baseline != finding.also_in_baseline:
-        return None
-    return current.identity
+    new = [finding for finding in findings if not finding.also_in_baseline]
+    known = [finding for finding in findings if finding.also_in_baseline]
+    return [(group.finding, *group.effects) for group in (*phrases.told(new), *phrases.told(known))]
 
 
 class _Anchors:

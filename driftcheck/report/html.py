@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from driftcheck.findings import Confidence, Finding, Fix, Impact
+from driftcheck.findings import Confidence, Finding, Fix, Identity, Impact
 from driftcheck.report import cleaning, phrases
 from driftcheck.report.agreement import agreement, section_order, sections_of
 from driftcheck.report.cards import Card, Deck, answer, deck
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from driftcheck.diff import Change
+    from driftcheck.report.agreement import Row
     from driftcheck.report.formats import RenderOptions
-    from driftcheck.report.model import Environment, ErrorAnswer, Report, Target
-    from driftcheck.report.side_by_side import Table
+    from driftcheck.report.model import Environment, ErrorAnswer, Report, Suppressed, Target
+    from driftcheck.report.side_by_side import Line, Table
 
 # What becomes of inference is the first thing to read.
 _HEADINGS = {
@@ -44,6 +45,7 @@ _HEADINGS = {
 # Chapters whose findings the table of contents names, and how many of them.
 _LISTED = (Impact.BREAKS, Impact.CHANGES_RESULTS)
 _TITLES = 8
+_EFFECTS = 2  # of one cause
 
 # A value that must stay whole (a command to copy) may be longer than one that is only looked at.
 _COMMAND = 2000
@@ -54,18 +56,19 @@ class _Room:
     """How much of each kind is told, in all of the page unless it says otherwise."""
 
     full: int = 200  # findings with everything that belongs to them
-    weight: int = 400_000  # characters in those
+    weight: int = 400_000  # characters in those, and as many in the comparison, and in what changed
     short: int = 600  # findings of one line each, after those
     evidence: int = 12  # facts of one finding
     value: int = 300  # characters of a fact
     lines: int = 800  # rows of the comparison
     facts: int = 2_500  # changes
     entries: int = 100  # of each list of gaps, problems, rules, expectations of one target
+    sections: int = 60
     columns: int = 12  # environments beside each other
     verdicts: int = 100
 
 
-_EVERYTHING = _Room(10_000, 5_000_000, 10_000, 1_000, 2_000, 10_000, 50_000, 10_000, 100, 1_000)
+_EVERYTHING = _Room(10_000, 5_000_000, 10_000, 1_000, 2_000, 10_000, 50_000, 10_000, 1_000, 100, 1_000)
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class _LeftOut:
 def render(report: Report, options: RenderOptions) -> str:
     """The format ``html``."""
     room = _EVERYTHING if options.all else _Room()
+    room = replace(room, entries=max(room.entries * 8 // max(len(report.targets), 8), 5))
     left_out = _LeftOut()
     baseline, names = phrases.names(report)
     found = deck(report)
@@ -143,7 +147,8 @@ def render(report: Report, options: RenderOptions) -> str:
     if report.baseline is not None:
         columns.insert(0, (baseline, report.baseline))
     columns = list(left_out.some(columns, room.columns, "columns of the comparison"))
-    rows = agreement(report)
+    rows = left_out.some(agreement(report), room.sections, "sections of the picture")
+    quota = _Quota(room)
     template = _templates().get_template("page.html")
     return (
         template.render(
@@ -154,10 +159,11 @@ def render(report: Report, options: RenderOptions) -> str:
             names=names,
             verdicts=_verdicts(report, names),
             headline=_headline(report, names),
-            errors=[_error(report, found, index) for index in range(len(report.targets))],
+            errors=[_error(report, found, index) for index in range(len(report.targets))][: room.verdicts],
             impacts=[impact for impact in Impact if any(card.finding.impact is impact for card in found.all())],
-            chapters=_chapters(found, room, left_out),
-            known=_chapter("known", "Also in the baseline, which works", found.known, _Quota(room), left_out),
+            chapters=_chapters(found, quota, left_out),
+            known=_chapter("known", "Also in the baseline, which works", found.known, quota, left_out),
+            suppressed=_suppressed(report, quota, left_out),
             section_numbers={name: number for number, name in enumerate(sections)},
             columns=columns,
             tables=_tables(side_by_side(report), room, left_out),
@@ -263,12 +269,13 @@ def _taken(report: Report) -> str:
     )
 
 
-def _error(report: Report, found: Deck, index: int) -> tuple[ErrorAnswer, Card | None] | None:
-    """What explains the error at hand in one target."""
+def _error(report: Report, found: Deck, index: int) -> tuple[str, ErrorAnswer, Card | None] | None:
+    """What explains the error at hand in one target: in words, and the card."""
     error = report.targets[index].error
     if error is None:
         return None
-    return error, answer(tuple(found.all()), index, error.finding) if error.finding else None
+    card = answer(tuple(found.all()), index, error.finding) if error.finding else None
+    return phrases.error_answered(report.targets[index]), error, card
 
 
 # Findings.
@@ -283,9 +290,9 @@ class _Quota:
     weight: int = 0
     short: int = 0
 
-    def fits(self, card: Card) -> bool:
-        weight = sum(_weight(entry.finding, self.room) for entry in (card, *card.effects))
-        number = 1 + len(card.effects)
+    def fits(self, findings: Sequence[Finding]) -> bool:
+        weight = sum(_weight(finding, self.room) for finding in findings)
+        number = len(findings)
         if self.full + number > self.room.full or self.weight + weight > self.room.weight:
             return False
         self.full += number
@@ -304,8 +311,7 @@ def _weight(finding: Finding, room: _Room) -> int:
     return 500 + sum(min(len(text), 4000) for text in texts) + 2 * value * min(len(finding.evidence), room.evidence)
 
 
-def _chapters(found: Deck, room: _Room, left_out: _LeftOut) -> list[_Chapter]:
-    quota = _Quota(room)
+def _chapters(found: Deck, quota: _Quota, left_out: _LeftOut) -> list[_Chapter]:
     chapters = [_chapter("answer", "What explains your error", found.answers, quota, left_out)]
     for impact in (Impact.BREAKS, Impact.CHANGES_RESULTS, Impact.SLOWS):
         chapters.append(_chapter(impact.value, _HEADINGS[impact], found.impacts[impact], quota, left_out))
@@ -318,7 +324,7 @@ def _chapter(name: str, title: str, cards: Sequence[Card], quota: _Quota, left_o
     shown: list[_Shown] = []
     more: dict[str, int] = {}
     for card in cards:
-        if quota.fits(card):
+        if quota.fits([card.finding, *(effect.finding for effect in card.effects)]):
             shown.append(_Shown(card, full=True))
             continue
         # An effect that has no room under its cause stands for itself.
@@ -334,28 +340,54 @@ def _chapter(name: str, title: str, cards: Sequence[Card], quota: _Quota, left_o
     within = [entry for card in cards for entry in (card, *card.effects)]
     if name in set(Impact):
         within = [entry for entry in within if entry.finding.impact == name]
-    told = {entry.card.anchor for entry in shown} | {
-        e.anchor for entry in shown if entry.full for e in entry.card.effects
-    }
-    titles = [entry for entry in within if entry.anchor in told] if name in _LISTED else []
-    return _Chapter(name, title, len(within), tuple(titles[:_TITLES]), tuple(shown), tuple(counted))
+    return _Chapter(name, title, len(within), _titles(name, shown), tuple(shown), tuple(counted))
+
+
+def _titles(name: str, shown: Sequence[_Shown]) -> tuple[Card, ...]:
+    """What the table of contents names: a hundred effects of one cause leave room for the next cause."""
+    if name not in _LISTED:
+        return ()
+    found = []
+    for entry in shown:
+        effects = [effect for effect in entry.card.effects if effect.finding.impact == name]
+        found += [entry.card] if entry.card.finding.impact == name else []
+        found += effects[:_EFFECTS] if entry.full else []
+    return tuple(found[:_TITLES])
+
+
+def _suppressed(report: Report, quota: _Quota, left_out: _LeftOut) -> list[list[tuple[Suppressed, bool]]]:
+    """For each target what the policy expects, and whether there is room for all of it."""
+    found = []
+    for target in report.targets:
+        shown = left_out.some(target.suppressed, quota.room.entries, "findings that the policy expects")
+        found.append([(entry, quota.fits([entry.finding])) for entry in shown])
+    return found
 
 
 # Environments beside each other.
 
 
-def _narrowed(row: Any, columns: int) -> Any:
-    return type(row)(row.section, row.layer, row.cells[:columns])
+def _narrowed(row: Row, columns: int) -> Row:
+    return replace(row, cells=row.cells[:columns])
 
 
-def _tables(tables: Iterable[Table], room: _Room, left_out: _LeftOut) -> list[tuple[Table, Sequence[Any]]]:
-    remaining = room.lines
-    found = []
+def _tables(tables: Iterable[Table], room: _Room, left_out: _LeftOut) -> list[tuple[Table, Sequence[Line]]]:
+    """The tables that find room: one takes half of what is left at the most, so that each shows something."""
+    lines, weight = room.lines, room.weight
+    found: list[tuple[Table, Sequence[Line]]] = []
     for table in tables:
-        lines = left_out.some(table.lines, min(remaining, max(remaining // 2, 50)), "rows of the comparison")
-        remaining -= len(lines)
-        if lines:
-            found.append((table, lines))
+        most, heaviest = max(lines // 2, min(lines, 50)), weight // 2
+        shown: list[Line] = []
+        for line in table.lines[:most]:
+            heaviest -= sum(100 + min(len(value.text), room.value) for value in line.values[: room.columns])
+            if heaviest < 0:
+                break
+            shown.append(line)
+        left_out.add(len(table.lines) - len(shown), "rows of the comparison")
+        lines -= len(shown)
+        weight = weight // 2 + max(heaviest, 0)
+        if shown:
+            found.append((table, shown))
     return found
 
 
@@ -369,18 +401,19 @@ def _sections(report: Report, found: Deck) -> list[str]:
 
 def _changes(report: Report, found: Deck, room: _Room, left_out: _LeftOut) -> list[list[_Part]]:
     """For each target, each section that changed; the room is shared out evenly."""
-    cards: dict[tuple[int, Any], Card] = {}
+    cards: dict[tuple[int, Identity], Card] = {}
     for card in found.all():
         for index in card.targets:
             cards.setdefault((index, card.finding.identity), card)
-    share = room.facts // max(len(report.targets), 1)
+    number = max(len(report.targets), 1)
+    share = replace(room, facts=room.facts // number, weight=room.weight // number)
     return [
-        _parts(target, {key[1]: card for key, card in cards.items() if key[0] == index}, share, room, left_out)
+        _parts(target, {key[1]: card for key, card in cards.items() if key[0] == index}, share, left_out)
         for index, target in enumerate(report.targets)
     ]
 
 
-def _parts(target: Target, cards: dict[Any, Card], share: int, room: _Room, left_out: _LeftOut) -> list[_Part]:
+def _parts(target: Target, cards: dict[Identity, Card], room: _Room, left_out: _LeftOut) -> list[_Part]:
     why = {
         path: cards[finding.identity]
         for finding in reversed(target.explanation.findings)
@@ -396,17 +429,20 @@ def _parts(target: Target, cards: dict[Any, Card], share: int, room: _Room, left
     for change in all_changes(target):
         changes.setdefault(change.section, []).append(change)
     parts = []
+    number, weight = room.facts, room.weight
     for section in sorted(changes, key=section_order):
-        shown = left_out.some(changes[section], share, "changed facts")
-        share -= len(shown)
-        parts.append(
-            _Part(
-                section,
-                phrases.Group(section, tuple(things.get(section, ()))).counts(),
-                len(changes[section]),
-                tuple(_fact(change, why.get(change.path), expected.get(change.path, ""), room) for change in shown),
-            )
-        )
+        shown: list[_Fact] = []
+        for change in changes[section][:number]:
+            fact = _fact(change, why.get(change.path), expected.get(change.path, ""), room)
+            weight -= 200 + len(fact.path) + len(fact.before or "") + len(fact.after or "")
+            if weight < 0:
+                break
+            shown.append(fact)
+        number -= len(shown)
+        left_out.add(len(changes[section]) - len(shown), "changed facts")
+        if shown:
+            counts = phrases.Group(section, tuple(things.get(section, ()))).counts()
+            parts.append(_Part(section, counts, len(changes[section]), tuple(shown)))
     return parts
 
 

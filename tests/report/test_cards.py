@@ -71,10 +71,10 @@ def test_what_breaks_stands_with_what_breaks(findings: list[Finding]) -> None:
             assert one in told
 
 
-def test_effects_of_effects_stand_under_the_first_cause() -> None:
-    found = deck(report([finding("a", Impact.NOTE), finding("b", caused_by="a"), finding("c", Impact.SLOWS, "b")]))
+def test_effects_stand_under_their_cause() -> None:
+    found = deck(report([finding("a", Impact.NOTE), finding("b", caused_by="a"), finding("c", Impact.SLOWS, "a")]))
     (card,) = found.impacts[Impact.BREAKS]
-    assert card.finding.title == "a"
+    assert (card.finding.title, card.word) == ("a", "cause")
     assert [effect.finding.title for effect in card.effects] == ["b", "c"]
 
 
