@@ -119,6 +119,7 @@ class GPU028(Drift):
     Fix: the build of the baseline.
 
     Limits: code that asks for the device first (`"cuda" if torch.cuda.is_available() else "cpu"`) goes on, slowly.
+    onnxruntime states its build since 1.21 alone.
     """
 
     code = "GPU028"
@@ -233,7 +234,7 @@ class GPU029(Contradiction):
 
     Fix: uninstall both, and install onnxruntime-gpu.
 
-    Limits: which files of a mixture are left is for PKG003.
+    Limits: onnxruntime states its build since 1.21 alone. Which files of a mixture are left is for PKG003.
     """
 
     code = "GPU029"

@@ -177,6 +177,22 @@ def test_gpu025_cuda_12_is_there_and_13_is_needed(tmp_path: Path) -> None:
 
 
 @needs_gcc
+def test_gpu025_tensorrt_8_is_there_and_10_is_needed(tmp_path: Path) -> None:
+    builder = Builder(tmp_path / "site")
+    lent = Builder(tmp_path / "elsewhere").library("libnvinfer.so.10", defines=["createInferRuntime_INTERNAL"])
+    builder.module("fake/_C", calls=["createInferRuntime_INTERNAL"], links=[lent])
+    builder.write("fake/__init__.py")
+    builder.distribution("fake")
+    builder.library("tensorrt_libs/libnvinfer.so.8", defines=["createInferRuntime_INTERNAL"])
+    target = measured(builder.folder, sections=SECTIONS)
+    (found,) = findings("GPU025", **{name: section.facts for name, section in target.sections.items()})
+    assert found.title == "fake 1.0 needs libnvinfer.so.10, and libnvinfer.so.8 is there"
+    assert found.impact.value == "breaks"
+    effects = {finding.code for finding in explain_one(target).findings if finding.caused_by == found.identity}
+    assert effects == {"LIB001"}
+
+
+@needs_gcc
 def test_gpu025_is_silent_where_there_is_no_other_generation(tmp_path: Path) -> None:
     builder = provider(tmp_path / "site")
     target = measured(builder.folder, sections=SECTIONS)
