@@ -45,14 +45,20 @@ def fixes(report: Report, kind: str) -> str:
         chosen = _chosen(report, target)
         if chosen:
             head = [f"# For {name}, by driftcheck: read it before you use it."]
-            blocks.append([*head, *(_about(finding) for finding in chosen), *write(_plan(target, chosen, kind))])
+            blocks.append([*head, *_about(chosen), *write(_plan(target, chosen, kind))])
         else:
             blocks.append([f"# For {name}: no finding fails, so there is nothing to mend."])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _about(finding: Finding) -> str:
-    return f"#   {line(finding.code, 12)} {prose(finding.title, _TITLE)}"
+def _about(findings: Sequence[Finding]) -> list[str]:
+    """What is mended: causes, and how much follows from each."""
+    rows = []
+    for group in phrases.told(findings):
+        rows.append(f"#   {line(group.finding.code, 12)} {prose(group.finding.title, _TITLE)}")
+        if group.effects:
+            rows.append(f"#     and {phrases.count(len(group.effects), 'finding')} that it causes")
+    return rows
 
 
 def _chosen(report: Report, target: Target) -> list[Finding]:

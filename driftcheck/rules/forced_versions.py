@@ -81,6 +81,8 @@ class PKG011(Drift):
         if effect.code == "LIB011":
             return "numpy" in forced
         versions = {entry.path[2] for entry in effect.evidence if entry.path[3:] == ("version",)}
+        if effect.code == "PKG012":
+            return not versions.isdisjoint(forced)
         return effect.code.startswith("NUM") and bool(versions) and versions <= forced
 
     def _finding(self, baseline: Snapshot, target: Snapshot, owner: str, reasons: Sequence[_Reason]) -> Finding:
