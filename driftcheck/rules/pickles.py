@@ -92,7 +92,7 @@ class ART005(Contradiction):
             }
             if not gaps:
                 continue
-            first = min(gaps, key=lambda module: min(facts["globals"][module].values(), default=0))
+            first = min(gaps, key=lambda module: min(facts["globals"].get(module, {}).values(), default=0))
             gap = gaps[first]
             top = gap.partition(".")[0]
             owner = modules.get(top)
@@ -164,7 +164,7 @@ def _resolves(baseline: Snapshot, name: str, module: str) -> bool:
 
 
 def _example(names: Mapping[str, Mapping[str, int]], module: str) -> str:
-    found = sorted(names[module].items(), key=lambda entry: entry[1])
+    found = sorted(names.get(module, {}).items(), key=lambda entry: entry[1])
     return f"{module}.{found[0][0]}" if found else module
 
 
