@@ -234,3 +234,11 @@ def test_a_cpu_build_of_torch_is_asked_for_a_gpu(site: Path) -> None:
         pytest.skip("the registry has no CPU build of torch for this Python")
     (found,) = judged("GPU027", with_device(target, "9.0"))
     assert found.predicted_error == last_line(ask(site, "import torch; torch.zeros(1).cuda()"))
+
+    # What torch.compile lacks without a compiler is the business of SYS003.
+    nowhere = {"PATH": "/nowhere", "TORCHINDUCTOR_CACHE_DIR": str(site / "cache")}
+    target = measured(site, nowhere, sections=("programs", "packages", "python", "variables"))
+    texts = [found.predicted_error or "" for found in judged("SYS003", target)]
+    (compiler,) = [text for text in texts if "C++ compiler" in text]
+    done = ask(site, "import torch; torch.compile(lambda x: x.sin() + 1)(torch.ones(3))", nowhere)
+    assert f"InvalidCxxCompiler: {compiler}" in done.stderr
