@@ -248,6 +248,14 @@ def test_env005_a_preloaded_library_that_is_not_there() -> None:
     )
 
 
+def test_env005_a_name_that_this_version_does_not_read() -> None:
+    asked = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+    (found,) = refused(asked, distributions(distribution("torch", "2.9.1")))
+    assert judged(found) == ("slows", "possible")
+    assert refused(asked, distributions(distribution("torch", "2.10.0"))) == []
+    assert refused(asked | {"PYTORCH_CUDA_ALLOC_CONF": "x"}, distributions(distribution("torch", "2.9.1"))) == []
+
+
 def test_env005_gives_back_the_value_of_the_baseline() -> None:
     before = {"variables": variables(OMP_NUM_THREADS="4"), "packages": EVERYTHING}
     (found,) = findings("ENV005", baseline=before, variables=variables(OMP_NUM_THREADS="4000m"), packages=EVERYTHING)
