@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 
-from . import bounded, pickle_file
+from . import bounded, common, pickle_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ def read(file: "IO[bytes]", size: "int", scan: "pickle_file.Scan") -> "Tuple[str
     file.seek(0)
     try:
         archive = zipfile.ZipFile(file)
-        names = archive.namelist()
-        return _read(archive, names, scan)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError, OSError) as error:
-        raise bounded.Malformed(str(error)[:200]) from None
-    except (ValueError, EOFError, OverflowError, KeyError) as error:
-        raise bounded.Malformed(str(error)[:200]) from None
+        return _read(archive, archive.namelist(), scan)
+    except (bounded.Cut, bounded.Malformed, bounded.TooLong):
+        raise
+    except Exception as error:  # of zipfile, of struct, and of each decompressor its own (zlib.error)
+        raise bounded.Malformed(common.describe(error)) from None
 
 
 def _read(archive: "zipfile.ZipFile", names: "List[str]", scan: "pickle_file.Scan") -> "Tuple[str, Dict[str, Any]]":

@@ -443,6 +443,15 @@ def test_an_archive_that_is_cut_or_damaged(tmp_path: Path) -> None:
     assert "malformed" in read(tmp_path, whole.replace(b"\x80\x02c", b"\x80\x02\xff", 1))
 
 
+def test_an_archive_whose_members_cannot_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("m/data.pkl", STATE * 100)
+    content = bytearray((tmp_path / "m.pt").read_bytes())
+    content[42:60] = b"\xff" * 18
+    record = read(tmp_path, bytes(content), "m.pt")
+    assert "malformed" in record
+
+
 def test_an_archive_that_unpacks_to_more_than_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from driftcheck.probes import torch_file  # noqa: PLC0415 - its limit is changed
 
