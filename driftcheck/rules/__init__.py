@@ -39,6 +39,7 @@ MODULES = (
     "gpu_packages",
     "gpu_triton",
     "gpu_image",
+    "gpu_versions",
     "imports",
     "gpu_driver",
     "gpu_health",
