@@ -230,8 +230,11 @@ def blas_maker(file: str) -> str:
     for word, maker in (("armpl", "Arm Performance Libraries"), ("flexiblas", "FlexiBLAS")):
         if word in name:
             return maker
-    # Debian's libblas.so.3 and libcblas.so.3 are whichever BLAS the administrator chose.
-    return "the system's BLAS"
+    return SYSTEM_BLAS
+
+
+# Debian's libblas.so.3 and libcblas.so.3 are whichever BLAS the administrator chose.
+SYSTEM_BLAS = "the system's BLAS"
 
 
 def _users(table: Mapping[str, Any]) -> str:

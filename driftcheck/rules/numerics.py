@@ -12,7 +12,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.rules.inference_variables import changed, differing, hidden
-from driftcheck.rules.library_choices import blas_maker
+from driftcheck.rules.library_choices import SYSTEM_BLAS, blas_maker
 from driftcheck.rules.variables import variable
 from driftcheck.rules.version_drift import BLAS, reinstall
 from driftcheck.snapshot import Snapshot
@@ -30,14 +30,15 @@ class NUM001(Drift):
     See: no error. Seen with one OpenBLAS and two of its kernels: the products of the same two 300 x 300
     float32 matrices are not equal.
 
-    Decided: another maker: changes-results, likely. Another version or width in the same version of the
+    Decided: another maker: changes-results, likely; possible where one is the system's libblas.so.3, which may
+    be any. Another version or width in the same version of the
     distribution: changes-results, possible. That another version of a distribution brings another BLAS is
     NUM002's.
 
     Fix: install the distribution from where the baseline has it (the registry, conda, the system).
 
-    Limits: BLAS that is linked in statically (torch's MKL) is not seen. Most wheels put a hash in the place
-    of a version. Which kernels a BLAS chooses is left to CPU002 and NUM007.
+    Limits: BLAS that is linked in statically (torch's MKL) is not seen, nor which one Debian's alternatives put
+    behind libblas.so.3. Most wheels put a hash in the place of a version. Which kernels a BLAS chooses is left to CPU002 and NUM007.
     """
 
     code = "NUM001"
@@ -55,7 +56,9 @@ class NUM001(Drift):
             makers = {blas_maker(file) for file in old}, {blas_maker(file) for file in new}
             builds = {blas_build(file) for file in old}, {blas_build(file) for file in new}
             if makers[0] != makers[1]:
-                confidence, words = Confidence.LIKELY, (_joined(makers[0]), _joined(makers[1]))
+                unknown = SYSTEM_BLAS in makers[0] | makers[1]
+                confidence = Confidence.POSSIBLE if unknown else Confidence.LIKELY
+                words = _joined(makers[0]), _joined(makers[1])
             elif builds[0] != builds[1] and _same_version(baseline, target, name):
                 confidence, words = Confidence.POSSIBLE, (_joined(builds[0]), _joined(builds[1]))
             else:

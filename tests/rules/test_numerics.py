@@ -74,6 +74,12 @@ def test_num001_another_maker() -> None:
     assert [fix.text for fix in found.fix] == ["python -m pip install --force-reinstall numpy==2.4.6"]
 
 
+def test_num001_the_system_has_any_blas() -> None:
+    (found,) = blas({WHEEL: ["numpy"]}, {"/lib/x86_64-linux-gnu/libblas.so.3": ["numpy"]})
+    assert judged(found) == ("changes-results", "possible")
+    assert found.title == "numpy computes with the system's BLAS instead of OpenBLAS"
+
+
 def test_num001_another_version_in_the_same_version_of_numpy() -> None:
     (found,) = blas({WHEEL: ["numpy"]}, {DEBIAN: ["numpy"]})
     assert judged(found) == ("changes-results", "possible")
