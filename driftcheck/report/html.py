@@ -56,7 +56,7 @@ class _Room:
     """How much of each kind is told, in all of the page unless it says otherwise."""
 
     full: int = 200  # findings with everything that belongs to them
-    weight: int = 400_000  # characters in those, and as many in the comparison, and in what changed
+    weight: int = 250_000  # characters in those, and as many in the comparison, and in what changed
     short: int = 600  # findings of one line each, after those
     evidence: int = 12  # facts of one finding
     value: int = 300  # characters of a fact
@@ -137,7 +137,7 @@ class _LeftOut:
 def render(report: Report, options: RenderOptions) -> str:
     """The format ``html``."""
     room = _EVERYTHING if options.all else _Room()
-    room = replace(room, entries=max(room.entries * 8 // max(len(report.targets), 8), 5))
+    room = replace(room, entries=max(room.entries * 2 // max(len(report.targets), 2), 5))
     left_out = _LeftOut()
     baseline, names = phrases.names(report)
     found = deck(report)

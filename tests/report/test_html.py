@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from driftcheck.diff import Change, Unmeasured
+from driftcheck.explain import NotJudged
 from driftcheck.findings import Impact, Subject
 from driftcheck.report import model
 from driftcheck.report.formats import RenderOptions, render
@@ -425,6 +427,40 @@ def test_ten_thousand_findings_fit(samples: Samples) -> None:
 
 def test_a_value_of_a_megabyte_in_every_place_fits(report_of: Callable[..., Report]) -> None:
     assert len(html(report_of(("x" * 1_000_000, "<&\"'>" * 200_000, "\u202e" * 1_000_000)))) < 1_500_000
+
+
+def test_whatever_is_forged_in_great_number_fits(samples: Samples) -> None:
+    """Thousands of everything, each of signs that take five times their room in HTML."""
+    text = "&<>\"'" * 80
+    report = samples["diff"]()
+    target = report.targets[0]
+    numpy = target.explanation.findings[0]
+    explanation = replace(
+        target.explanation,
+        findings=tuple(
+            replace(numpy, title=f"{text}{number}", explanation=text, subject=Subject("x", str(number)))
+            for number in range(1500)
+        ),
+        changes=tuple(
+            Change((f"section{number}", text, str(number)), "changed", text, text + "1") for number in range(1500)
+        ),
+        unmeasured=tuple(Unmeasured(f"{text}{number}", "target", "failed", text) for number in range(500)),
+        not_judged=tuple(NotJudged(text, text, text, fault=number % 2 == 0) for number in range(500)),
+    )
+    summary = {f"{text}{number}": text for number in range(300)}
+    place = replace(target.environment, summary=summary, problems=((text, text, text),) * 500)
+    forged = replace(
+        target,
+        environment=place,
+        explanation=explanation,
+        suppressed=tuple(Suppressed(one, text, text, text) for one in explanation.findings[:500]),
+    )
+    found = page(replace(report, targets=(forged,) * 3, notices=(text,) * 500))
+    assert len(found.source) < 8_000_000
+    refers_to_what_is_there(found)
+    words = found.one("footer").words
+    for what in ("full accounts of findings", "changed facts", "rows of the comparison", "sections of the picture"):
+        assert re.search(rf"[\d,]+ {what}", words)
 
 
 def test_hundreds_of_environments_fit(samples: Samples) -> None:
