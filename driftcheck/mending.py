@@ -94,10 +94,12 @@ class _Plan:
     lines: dict[str, None] = field(default_factory=dict)  # of a Dockerfile
     variables: dict[str, str | None] = field(default_factory=dict)  # None: unset
     flags: dict[str, None] = field(default_factory=dict)
-    notes: dict[str, None] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)  # a text, and the findings that say it
 
-    def note(self, text: str) -> None:
-        self.notes[prose(text, 400)] = None
+    def note(self, text: str, code: str | None = None) -> None:
+        codes = self.notes.setdefault(prose(text, 400), [])
+        if code is not None and code not in codes:
+            codes.append(line(code, 12))
 
 
 def _plan(target: Target, findings: Sequence[Finding], kind: str) -> _Plan:
@@ -264,7 +266,7 @@ def _settle(plan: _Plan, known: Mapping[str, str]) -> None:
 def _other(plan: _Plan, finding: Finding, fix: Fix) -> None:
     """A fix of any kind but pip's."""
     if fix.kind == "advice":
-        plan.note(f"{finding.code}: {fix.text}")
+        plan.note(fix.text, finding.code)
         return
     understood = {"apt": _apt, "variable": _variable, "docker-run": _flag, "dockerfile": _line}.get(fix.kind)
     safe = fix.text.isprintable() and not _quotes_evidence(finding, fix)
@@ -345,7 +347,7 @@ _MEANT = re.compile(r"[\s;&|`$()<>\"'\\*?!#]")
 
 
 def _leave_out(plan: _Plan, finding: Finding, fix: Fix) -> None:
-    plan.note(f"{finding.code}, by hand: {fix.text}")
+    plan.note(f"by hand: {fix.text}", finding.code)
 
 
 # Writing
@@ -397,7 +399,8 @@ def _dockerfile(plan: _Plan) -> list[str]:
 
 
 def _notes(plan: _Plan) -> list[str]:
-    return ["# Besides:", *(f"#   {text}" for text in plan.notes)] if plan.notes else []
+    said = [f"#   {', '.join(codes)}{': ' if codes else ''}{text}" for text, codes in plan.notes.items()]
+    return ["# Besides:", *said] if said else []
 
 
 def _value(value: str) -> str:

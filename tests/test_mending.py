@@ -182,8 +182,8 @@ def test_advice_and_what_is_not_understood_are_comments() -> None:
     text = fixes(report(odd), "text")
     assert commands(text) == []
     assert "#   ODD: Think about it.\n" in text
-    assert "#   ODD, by hand: python -m pip install -r requirements.txt\n" in text
-    assert "#   ODD, by hand: LD_LIBRARY_PATH without /opt/cuda\n" in text
+    assert "#   ODD: by hand: python -m pip install -r requirements.txt\n" in text
+    assert "#   ODD: by hand: LD_LIBRARY_PATH without /opt/cuda\n" in text
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -17,9 +17,9 @@ from __future__ import annotations
 import inspect
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
@@ -38,6 +38,8 @@ FAMILIES = {
     "ART": "model files",
 }
 
+_Answer = TypeVar("_Answer")
+
 PARAGRAPHS = ("Compares", "Why", "See", "Decided", "Fix", "Limits")
 
 
@@ -47,6 +49,14 @@ class Sides:
 
     baseline: Snapshot | None
     target: Snapshot
+    _answers: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def of_target(self, question: Callable[[Snapshot], _Answer]) -> _Answer:
+        """What a function says of the target, asked once: rules explain a thousand changes one by one."""
+        if question not in self._answers:
+            self._answers[question] = question(self.target)
+        answer: _Answer = self._answers[question]
+        return answer
 
 
 class Rule:

@@ -70,7 +70,7 @@ class PKG013(Contradiction):
             )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
-        names = _elsewhere(sides.target).get(finding.subject.name, [])
+        names = sides.of_target(_elsewhere).get(finding.subject.name, [])
         return effects.misfits(effect, sides.target, names)
 
 

@@ -90,7 +90,6 @@ class PY001(Drift):
             )
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
-        del sides
         if change.section == "python":
             return _follows_in_python(change)
         if change.section == "packages":
@@ -100,6 +99,11 @@ class PY001(Drift):
                 or _same_but_version(change)
                 or wheels.explained_by_marker(finding.evidence, change.path)
             )
+        if change.section == "libraries":
+            # What the interpreter does not see, it does not load.
+            about = effects.distributions_of_change(change)
+            if about and about.issubset(sides.of_target(wheels.for_other_interpreter)):
+                return True
         return change.section in {"programs", "variables", "libraries"} and _same_but_version(change)
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
@@ -109,7 +113,7 @@ class PY001(Drift):
         if effect.code == "LIB001" and any(name.startswith("libpython") for name in effects.sonames_of(effect)):
             return True
         return effects.required_by_marker(effect, _PYTHON_MARKERS) or effects.misfits(
-            effect, sides.target, wheels.for_other_interpreter(sides.target)
+            effect, sides.target, sides.of_target(wheels.for_other_interpreter)
         )
 
 

@@ -98,7 +98,7 @@ class SYS001(Drift):
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del finding
         return effects.required_by_marker(effect, _PLATFORM_MARKERS) or effects.misfits(
-            effect, sides.target, wheels.for_other_system(sides.target)
+            effect, sides.target, sides.of_target(wheels.for_other_system)
         )
 
 
