@@ -38,7 +38,8 @@ class NUM001(Drift):
     Fix: install the distribution from where the baseline has it (the registry, conda, the system).
 
     Limits: BLAS that is linked in statically (torch's MKL) is not seen, nor which one Debian's alternatives put
-    behind libblas.so.3. Most wheels put a hash in the place of a version. Which kernels a BLAS chooses is left to CPU002 and NUM007.
+    behind libblas.so.3. Most wheels put a hash in the place of a version. Which kernels a BLAS chooses is left
+    to CPU002 and NUM007.
     """
 
     code = "NUM001"
