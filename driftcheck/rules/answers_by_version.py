@@ -172,4 +172,4 @@ _LOSSY = re.compile(r"lib(?:jpeg|turbojpeg|webp|avif|heif|jxl|openjp2)\b")
 
 
 def _whose(sonames: set[str]) -> str:
-    return f"the system's {' and '.join(sorted(sonames))}" if sonames else "the codecs in its wheel"
+    return f"the system's {wheels.listed(sorted(sonames))}" if sonames else "the codecs in its wheel"
