@@ -24,11 +24,12 @@ class GPU037(Drift):
 
     Why: cuBLAS promises the same bits for one version of the toolkit, one GPU architecture and one number of
     multiprocessors, and not across versions; cuDNN's heuristics choose other kernels in another version. The
-    framework may be the very same: its wheel pins these libraries, and an image or LD_LIBRARY_PATH overrides them.
+    framework may be the very same, where it takes them from the image or does not pin them.
 
     See: no error. Other digits, another speed, another use of memory.
 
     Decided: both sides have a framework for CUDA, state the versions, and they differ: changes-results, possible.
+    Left to GPU023 where LD_LIBRARY_PATH hides the copy of a wheel.
 
     Fix: the versions of the baseline.
 
@@ -50,7 +51,9 @@ class GPU037(Drift):
         pairs = []
         for component in COMPUTING:
             before, after = _computing(baseline, component), _computing(target, component)
-            if before is not None and after is not None and cuda.differ(before, after):
+            if before is None or after is None or _hides_a_wheel(target, after):
+                continue  # GPU023 speaks of what hides a wheel
+            if cuda.differ(before, after):
                 pairs.append((before, after))
         if not pairs:
             return
@@ -109,3 +112,8 @@ def _computing(snapshot: Snapshot, component: str) -> Copy | None:
     sonames = {copy.soname for copy in cuda.copies(snapshot, component)}
     found = [cuda.taken(snapshot, component, soname) for soname in sorted(sonames)]
     return max((copy for copy in found if copy and copy.version), key=lambda copy: copy.version or (), default=None)
+
+
+def _hides_a_wheel(snapshot: Snapshot, winner: Copy) -> bool:
+    others = [copy for copy in cuda.copies(snapshot, winner.component) if copy.soname == winner.soname]
+    return winner.by_variable and any(copy.of_wheel and not copy.by_variable for copy in others)

@@ -43,10 +43,13 @@ def test_gpu037_counts_and_folds() -> None:
     assert ("cuda", "libraries", "cudnn", CUDNN, "version") in folded
 
 
-def test_gpu037_the_image_overrides_the_wheel() -> None:
+def test_gpu037_leaves_what_hides_a_wheel_to_gpu023() -> None:
     image = copy("/usr/local/cuda/lib64/libcudnn.so.9", "9.1.0", via="LD_LIBRARY_PATH")
     target = cuda(copy(CUDNN, "9.10.2.21"), copy(CUBLAS, "12.8.4.1"), image, builds=TORCH)
-    (found,) = findings("GPU037", baseline=side("9.10.2.21"), cuda=target)
+    assert findings("GPU037", baseline=side("9.10.2.21"), cuda=target) == []
+    assert len(findings("GPU023", cuda=target)) == 1
+    alone = cuda(copy(CUBLAS, "12.8.4.1"), image, builds=TORCH)  # an image that has no such wheel
+    (found,) = findings("GPU037", baseline=side("9.10.2.21"), cuda=alone)
     assert found.title == "cudnn 9.1.0 computes instead of 9.10.2"
 
 
