@@ -22,6 +22,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
+from support.commands import driftcheck
+from support.wheels import install, site_packages, virtual_environment
 
 from driftcheck.report.formats import RenderOptions, render
 from driftcheck.report.model import Report
@@ -100,9 +102,10 @@ Opens = Callable[..., Browser]
 def open_(driver: webdriver.Chrome, tmp_path: Path) -> Opens:
     """Open a report from a file, as somebody who downloaded it would: nothing kept from an earlier one."""
 
-    def opened(report: Report, *, width: int = WIDE, dark: bool = False, scripts: bool = True) -> Browser:
-        path = tmp_path / "report.html"
-        path.write_text(render(report, "html", RenderOptions()), encoding="utf-8")
+    def opened(report: Report | Path, *, width: int = WIDE, dark: bool = False, scripts: bool = True) -> Browser:
+        path = report if isinstance(report, Path) else tmp_path / "report.html"
+        if isinstance(report, Report):
+            path.write_text(render(report, "html", RenderOptions()), encoding="utf-8")
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
             {"name": "prefers-reduced-motion", "value": "reduce"},
@@ -118,6 +121,18 @@ def open_(driver: webdriver.Chrome, tmp_path: Path) -> Opens:
         return Browser(driver, path.as_uri())
 
     return opened
+
+
+def barriers(page: Browser) -> list[tuple[str, list[str]]]:
+    """What axe-core finds fault with: the rule, and some of the places."""
+    page.run(AXE.read_text(encoding="utf-8"))
+    page.driver.set_script_timeout(120)
+    found = page.driver.execute_async_script(
+        "var done = arguments[arguments.length - 1];"
+        "axe.run(document, {resultTypes: ['violations', 'passes']}).then(done, function (e) { done(String(e)); });"
+    )
+    assert [rule["id"] for rule in found["passes"] if rule["id"] == "color-contrast"]
+    return [(rule["id"], [node["html"][:200] for node in rule["nodes"][:5]]) for rule in found["violations"]]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "huge"])
@@ -361,12 +376,24 @@ def test_axe_finds_no_barrier(
     pills = page.all("[data-choose]")
     for pill in pills:
         pill.click()  # their colours are those of the chosen
-    page.run(AXE.read_text(encoding="utf-8"))
-    page.driver.set_script_timeout(120)
-    found = page.driver.execute_async_script(
-        "var done = arguments[arguments.length - 1];"
-        "axe.run(document, {resultTypes: ['violations', 'passes']}).then(done, function (e) { done(String(e)); });"
-    )
-    assert [rule["id"] for rule in found["passes"] if rule["id"] == "color-contrast"]
-    told = [(rule["id"], [node["html"][:200] for node in rule["nodes"][:5]]) for rule in found["violations"]]
-    assert told == []
+    assert barriers(page) == []
+
+
+def test_a_real_comparison(open_: Opens, tmp_path: Path) -> None:
+    """Two virtual environments, from the command line to the screen."""
+    pythons = [virtual_environment(tmp_path / name) for name in ("good", "bad")]
+    for python, version in zip(pythons, ("2.0", "1.0"), strict=True):
+        site = site_packages(python)
+        install(site, "model", "1.0", requires=["tokens>=2"])
+        install(site, "tokens", version)
+    file = tmp_path / "report.html"
+    references = [f"python:{python}" for python in pythons]
+    done = driftcheck("diff", *references, "--format", "html", "-o", file, cwd=tmp_path)
+    assert done.code == 1, done.err
+    page = open_(file)
+    assert page.findings()[0] == "PKG001"
+    assert "tokens==2.0" in page.one("#PKG001 .command").text
+    page.one("#query").send_keys("tokens version")
+    assert "2.0 1.0" in " ".join(page.shown("[data-item=change]")[0].text.split())
+    assert barriers(page) == []
+    assert page.log("browser") == []
