@@ -290,6 +290,14 @@ class _Files:
                     missing[module] = gap
             names[module][bounded.printable(name)] = position
         facts = {"protocol": scan.protocol, "globals": names}  # type: Dict[str, Any]
+        lacking = {}  # type: Dict[str, Dict[str, str]]
+        for module in names if resolve else ():
+            if module not in missing and len(lacking) < 100:
+                found = self.modules.lacks(module, names[module])
+                if found:
+                    lacking[module] = found
+        if lacking:
+            facts["missing_names"] = lacking
         if missing:
             facts["missing_modules"] = missing
         if scan.hidden:

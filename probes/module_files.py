@@ -6,12 +6,21 @@ where no entry of the search path does. What only an import hook knows (editable
 """
 
 import os
+import re
+
+from .common import read_regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Set
+    from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
     from .common import Place
+
+# Larger modules are not searched for names.
+FILE_LIMIT = 64 << 20
+
+# What a source says that gives its module names which do not stand in it.
+MAKES_NAMES = re.compile(rb"import \*|__getattr__|globals\(|setattr\(|exec\(|vars\(|sys\.modules|__dict__|locals\(")
 
 # Modules that are compiled into the interpreter itself have no file (sys.builtin_module_names of CPython 3.6 to 3.14 on
 # Linux, those that a pickle can name).
@@ -84,34 +93,62 @@ class ModuleFiles:
 
     def missing(self, module: "str") -> "Optional[str]":
         """The first part of ``a.b.c`` that has no file: ``a``, ``a.b`` or ``a.b.c``; None where all have."""
+        return self._find(module)[0]
+
+    def lacks(self, module: "str", names: "Iterable[str]") -> "Dict[str, str]":
+        """Those names that the file of an installed module does not even contain as text, each with the kind of the
+        file: ``source`` or ``binary``. Nothing is said of the standard library, nor of a source that makes names.
+        """
+        path = self._find(module)[1]
+        if path is None or not any("/%s/" % folder in path for folder in ("site-packages", "dist-packages")):
+            return {}
+        wanted = {name: name.split(".", 1)[0].encode("utf-8", "replace") for name in names}
+        try:
+            data = read_regular(self._place.real(path), FILE_LIMIT + 1)
+        except (OSError, ValueError):
+            return {}
+        source = path.endswith(".py")
+        if len(data) > FILE_LIMIT or (source and MAKES_NAMES.search(data)):
+            return {}
+        kind = "source" if source else "binary"
+        return {name: kind for name, text in wanted.items() if text not in data}
+
+    def _find(self, module: "str") -> "Tuple[Optional[str], Optional[str]]":
+        """``(the first part without a file, the file)`` of a module; neither where nothing can be told."""
         parts = module.split(".")
         if parts[0] in BUILT_IN or not all(part.isidentifier() for part in parts):
-            return None
+            return None, None
         folders = self._directories
         for index, part in enumerate(parts):
             packages = []  # type: List[str]
-            file = False
+            file = None  # type: Optional[str]
             for folder in folders:
                 names = self._names(folder)
                 if names is None:
-                    return None  # an archive or a directory that cannot be read
+                    return None, None  # an archive or a directory that cannot be read
                 inside = folder.rstrip("/") + "/" + part
                 if part in names and self._place.is_dir(inside):
                     packages.append(inside)
-                elif any(name.startswith(part + ".") and _is_module(name[len(part) :]) for name in names):
-                    file = True
-                if file or (packages and self._is_package(packages[-1])):
+                file = self._module(folder, part)
+                if file or (packages and self._module(packages[-1], "__init__")):
                     break
+            package = self._module(packages[-1], "__init__") if packages else None
+            if index == len(parts) - 1 and (package or file):
+                return None, package or file
             if not packages:
-                return None if file else ".".join(parts[: index + 1])
-            if file and not self._is_package(packages[-1]):
-                return None
+                return (None if file else ".".join(parts[: index + 1])), None
+            if file and package is None:
+                return None, None
             folders = packages
-        return None
+        return None, None
 
-    def _is_package(self, folder: "str") -> "bool":
-        names = self._names(folder) or set()
-        return any(name.startswith("__init__.") and _is_module(name[8:]) for name in names)
+    def _module(self, folder: "str", name: "str") -> "Optional[str]":
+        """The file of a module in a directory, as Python chooses it: extension modules come first."""
+        found = [entry for entry in self._names(folder) or () if entry.startswith(name + ".")]
+        known = sorted(entry for entry in found if _is_module(entry[len(name) :]))
+        binary = [entry for entry in known if entry.endswith((".so", ".pyd"))]
+        best = (binary or [entry for entry in known if entry.endswith(".py")] or known)[:1]
+        return folder.rstrip("/") + "/" + best[0] if best else None
 
     def _names(self, folder: "str") -> "Optional[Set[str]]":
         if folder not in self._listings:

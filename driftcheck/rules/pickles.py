@@ -246,12 +246,12 @@ class ART006(Contradiction):
             )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
-        """A module that the other scikit-learn has and this one has not."""
+        """A module or a class that the other scikit-learn has and this one has not."""
         del sides
         return (
-            effect.code == "ART005"
+            effect.code in {"ART005", "ART023"}
             and effect.subject == finding.subject
-            and any(entry.path[-1].partition(".")[0] in _OF_SCIKIT_LEARN for entry in effect.evidence)
+            and any(part.partition(".")[0] in _OF_SCIKIT_LEARN for entry in effect.evidence for part in entry.path[-2:])
         )
 
 
@@ -459,3 +459,81 @@ class ART021(Contradiction):
                 evidence=[art.fact(target, name, "pickle", "globals", "__main__")],
                 fix=[Fix("advice", f"Define {first} in a module, import it from there, and save the model again.")],
             )
+
+
+class ART023(Contradiction):
+    """A pickled model refers to a class that its module does not have.
+
+    Compares: the names of the pickle with the text of the files that hold their modules.
+
+    Why: unpickling takes each class from its module by name. A class that came with a newer version of the library, or
+    that an older one had, is not there: new_block of pandas, SiLU of torch, layers of ultralytics.
+
+    See: `AttributeError: Can't get attribute 'new_block' on <module 'pandas.core.internals.blocks' from ...`
+
+    Decided: the name does not occur in the source of its module, and the source makes no names (import *,
+    __getattr__, globals): breaks, likely. It does not occur in an extension module: breaks, possible, since a
+    compiler may pack the names in it.
+
+    Fix: the version of the library that wrote the file, or the baseline's.
+
+    Limits: a name that occurs in the file for another reason counts as there. Modules outside of site-packages are not
+    read.
+    """
+
+    code = "ART023"
+    name = "pickle-name-missing"
+    reads = ("packages",)
+    references = (PICKLE, "https://docs.python.org/3/library/pickle.html#what-can-be-pickled-and-unpickled")
+
+    def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
+        distributions = distributions_of(target)
+        modules = {module: name for name, record in distributions.items() for module in record["modules"]}
+        for name, facts in art.with_facts(target, "pickle"):
+            lacking = [
+                (facts["globals"].get(module, {}).get(one, 0), module, one, kind)
+                for module, names in facts.get("missing_names", {}).items()
+                for one, kind in names.items()
+            ]
+            if not lacking:
+                continue
+            place, module, first, kind = min(lacking)
+            owner = modules.get(module.partition(".")[0])
+            sure = any(entry[3] == "source" for entry in lacking)
+            yield self.finding(
+                Impact.BREAKS,
+                Confidence.LIKELY if sure else Confidence.POSSIBLE,
+                f"{name} needs {first} of {module}, which "
+                + (f"{titled(distributions[owner])} does not have" if owner else "is not in it"),
+                art.subject(name),
+                f"The name does not occur in the file of that module ({kind}): the class came later, or is gone.",
+                predicted_error=None
+                if _first_missing(target, facts) < place
+                else _no_attribute(lookup(target, (*art.FILES, name, "format")), facts["protocol"], module, first),
+                evidence=[
+                    art.fact(target, name, "pickle", "missing_names", module, first),
+                    *([art.version_evidence(target, owner)] if owner else []),
+                ],
+                fix=self._fix(target, baseline, facts, owner),
+            )
+
+    @staticmethod
+    def _fix(
+        target: Snapshot, baseline: Snapshot | None, facts: Mapping[str, Any], owner: str | None
+    ) -> tuple[Fix, ...]:
+        if owner == "scikit-learn" and facts.get("scikit_learn"):
+            return _scikit_learn_fix(target, facts["scikit_learn"])
+        here = art.installed(target, owner) if owner else None
+        if owner and here:
+            found = art.from_baseline(target, baseline, owner, other_than=here[2])
+            if found:
+                return found
+        what = f"the version of {owner}" if owner else "the version of the library"
+        return (Fix("advice", f"Install {what} that wrote the file, or write the file again with this one."),)
+
+
+def _no_attribute(form: str | None, protocol: int, module: str, name: str) -> str:
+    """joblib unpickles with the Python code of pickle, which words it otherwise below protocol 4."""
+    if form == "joblib" and protocol < 4:
+        return f"AttributeError: module '{module}' has no attribute '{name}'"
+    return f"AttributeError: Can't get attribute '{name}' on <module '{module}'"

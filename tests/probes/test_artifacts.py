@@ -410,6 +410,25 @@ def test_missing_modules_of_a_pickle(tmp_path: Path) -> None:
     assert facts["missing_modules"] == {"numpy._core.multiarray": "numpy._core", "xgboost": "xgboost"}
 
 
+def test_names_that_a_module_does_not_have(tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    sources = {
+        "plain.py": "class Here: pass\n",
+        "star.py": "from x import *\n",
+        "lazy/__init__.py": "def __getattr__(name): ...\n",
+        "ext.abi3.so": "\x7fELF Here\0",
+        "ext.py": "class Other: pass\n",
+    }
+    for name, text in sources.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    names = b"".join(b"c%s\n%s\n0" % (module, name) for module in (b"plain", b"star", b"lazy", b"ext", b"json")
+                     for name in (b"Here", b"Gone"))  # fmt: skip
+    content = b"\x80\x02" + names + b"N."
+    facts = read(tmp_path, content, search_path=(str(site), str(Path(json.__path__[0]).parent)))["pickle"]
+    assert facts["missing_names"] == {"plain": {"Gone": "source"}, "ext": {"Gone": "binary"}}
+
+
 # Archives
 
 STATE = pickle.dumps(collections.OrderedDict(a=1), 2)

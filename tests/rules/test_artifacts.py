@@ -320,6 +320,32 @@ def test_a_class_of_the_program_that_wrote_it() -> None:
     assert findings("ART021", artifacts=artifacts(m_pkl=pickled(names=NAMESPACE))) == []
 
 
+def test_a_class_that_its_module_does_not_have() -> None:
+    names = {"pandas.core.internals.blocks": {"new_block": 1}, "builtins": {"slice": 0}}
+    missing = {"pandas.core.internals.blocks": {"new_block": "source"}}
+    model = artifacts(m_pkl=pickled(names=names, missing_names=missing))
+    packages = of("pandas", "1.1.5")
+    found = one_of_findings("ART023", artifacts=model, packages=packages)
+    assert found.predicted_error == (
+        "AttributeError: Can't get attribute 'new_block' on <module 'pandas.core.internals.blocks'"
+    )
+    assert found.confidence == "likely"
+    by_joblib = pickled("joblib", names, missing_names=missing, protocol=3)
+    worded = one_of_findings("ART023", artifacts=artifacts(m_joblib=by_joblib), packages=packages)
+    assert str(worded.predicted_error).endswith("has no attribute 'new_block'")
+    baseline = {"artifacts": model, "packages": of("pandas", "2.2.0")}
+    again = one_of_findings("ART023", baseline=baseline, artifacts=model, packages=packages)
+    assert fixes(again) == ["python -m pip install pandas==2.2.0"]
+
+
+def test_a_class_that_may_be_packed_in_an_extension_module() -> None:
+    facts: dict[str, Any] = {"names": {"sklearn._loss": {"f": 0}}, "missing_names": {"sklearn._loss": {"f": "binary"}}}
+    model = pickled(**facts, scikit_learn={"1.2.2": {"A": 0}})
+    found = one_of_findings("ART023", artifacts=artifacts(m_pkl=model), packages=of("scikit-learn", "1.7.2"))
+    assert found.confidence == "possible"
+    assert findings("ART023", artifacts=artifacts(m_pkl=pickled(names=NAMESPACE)), packages=distributions()) == []
+
+
 # The files themselves
 
 
