@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from support.commands import driftcheck
 
 from driftcheck.cli import log_file
 
-HERE = f"python:{sys.executable}"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example" / "laptop.json"
 LOG = b"""\
 starting
 Traceback (most recent call last):
@@ -26,10 +25,11 @@ ModuleNotFoundError: No module named 'pygments'
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a snapshot, another that lacks a distribution, and the log of what that leads to."""
     folder = tmp_path_factory.mktemp("error")
-    assert driftcheck("snapshot", HERE, "-o", folder / "good.json").code == 0
-    value = json.loads((folder / "good.json").read_text())
+    value = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     distributions = value["sections"]["packages"]["facts"]["distributions"]
-    distributions["pytest"]["requires"]["a-package-that-is-not-there>=2"] = ""
+    distributions["pygments"]["requested"] = False  # only rich asks for it
+    (folder / "good.json").write_text(json.dumps(value))
+    distributions["fastapi"]["requires"]["a-package-that-is-not-there>=2"] = ""
     del distributions["pygments"]
     (folder / "bad.json").write_text(json.dumps(value))
     (folder / "service.log").write_bytes(LOG)
@@ -51,7 +51,7 @@ def test_the_error_at_hand_is_answered(files: Path, command: tuple[str, ...]) ->
     found = answer(driftcheck(*command, "--format", "json", "--error", "service.log", cwd=files))
     assert found["source"] == "service.log"
     assert found["text"] == "ModuleNotFoundError: No module named 'pygments'"
-    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    assert found["finding"] == ["PKG001", "requirement", "rich -> pygments"]
     # Only a baseline says which module the distribution would have brought.
     assert found["match"] == ("verbatim" if command[0] == "diff" else "pattern")
     found = answer(driftcheck(*command, "--format", "json", "--error", "-", cwd=files, stdin=LOG))
@@ -67,10 +67,10 @@ def test_what_the_policy_expects_counts_again_where_it_is_what_failed(files: Pat
     assert result.code == 0, result.everything
     suppressed = json.loads(result.out)["targets"][0]["suppressed"]
     result = driftcheck(*command, "--error", "service.log", cwd=files)
-    assert answer(result)["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    assert answer(result)["finding"] == ["PKG001", "requirement", "rich -> pygments"]
     (target,) = json.loads(result.out)["targets"]
     assert len(target["suppressed"]) == len(suppressed) - 1
-    assert [finding["subject"]["name"] for finding in target["findings"]] == ["pytest -> pygments"]
+    assert [finding["subject"]["name"] for finding in target["findings"]] == ["rich -> pygments"]
 
 
 def test_an_error_that_nothing_explains_is_answered_too(files: Path) -> None:
@@ -87,11 +87,11 @@ def test_the_end_of_a_large_log_is_read(files: Path) -> None:
         file.write(LOG)
     assert large.stat().st_size > log_file.KEPT
     found = answer(driftcheck("check", "bad.json", "--format", "json", "--error", large, cwd=files))
-    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    assert found["finding"] == ["PKG001", "requirement", "rich -> pygments"]
     found = answer(
         driftcheck("check", "bad.json", "--format", "json", "--error", "-", cwd=files, stdin=large.read_bytes())
     )
-    assert found["finding"] == ["PKG001", "requirement", "pytest -> pygments"]
+    assert found["finding"] == ["PKG001", "requirement", "rich -> pygments"]
 
 
 def test_only_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,15 +18,15 @@ from driftcheck.report.formats import FORMATS
 from driftcheck.rules import all_rules
 
 HERE = f"python:{sys.executable}"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "example" / "laptop.json"
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "policy.md"
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    path = tmp_path_factory.mktemp("taken") / "here.json"
-    result = driftcheck("snapshot", HERE, "-o", path, "--label", "here")
-    assert (result.code, result.out) == (0, ""), result.err
-    value: dict[str, Any] = json.loads(path.read_text())
+def taken() -> dict[str, Any]:
+    """A real environment, the same on every machine that runs these tests."""
+    value: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    value["header"]["label"] = "here"
     return value
 
 
@@ -39,7 +39,7 @@ def project(tmp_path: Path, taken: dict[str, Any]) -> Path:
     value = json.loads(json.dumps(taken))
     value["header"]["label"] = "ci-7"
     distributions = value["sections"]["packages"]["facts"]["distributions"]
-    distributions["pytest"]["requires"]["a-package-that-is-not-there>=2"] = ""  # what pip check would name
+    distributions["transformers"]["requires"]["a-package-that-is-not-there>=2"] = ""  # what pip check would name
     distributions["click"]["version"] = "0.1"
     (tmp_path / "bad.json").write_text(json.dumps(value))
     return tmp_path
@@ -58,7 +58,7 @@ def report(result: Result) -> dict[str, Any]:
 
 
 DIFF = ("diff", "baselines/good.json", "bad.json")
-UNMET = '[[expect]]\nrule = "PKG001"\nsubject = "pytest -> *"\nreason = "known: upstream issue 17"\n'
+UNMET = '[[expect]]\nrule = "PKG001"\nsubject = "transformers -> *"\nreason = "known: upstream issue 17"\n'
 
 
 def test_without_a_policy_it_fails(project: Path) -> None:
@@ -85,7 +85,7 @@ def test_an_expected_finding_is_counted_and_shown_on_request(project: Path) -> N
     suppressed = next(entry for entry in target["suppressed"] if entry["where"] == "driftcheck.toml:1")
     assert suppressed["expires"] is None
     assert suppressed["finding"]["code"] == "PKG001"
-    assert suppressed["finding"]["subject"]["name"] == "pytest -> a-package-that-is-not-there"
+    assert suppressed["finding"]["subject"]["name"] == "transformers -> a-package-that-is-not-there"
     # The same bytes again, wherever the policy is by then.
     (project / "report.json").write_text(json.dumps(value))
     assert driftcheck("report", "report.json", "--all", cwd=project).out == everything.out
@@ -185,9 +185,10 @@ def test_the_baseline_of_the_policy(project: Path) -> None:
 
 
 def test_diff_alone_compares_this_machine_with_the_baseline_of_the_policy(project: Path) -> None:
-    result = policed(
-        project, "baseline = 'baselines/good.json'\n", "diff", "--python", sys.executable, "--format", "json"
-    )
+    baseline = ("snapshot", HERE, "-o", "baselines/good.json", "--label", "here")
+    assert driftcheck(*baseline, cwd=project).code == 0
+    arguments = ("diff", "--python", sys.executable, "--format", "json")
+    result = policed(project, "baseline = 'baselines/good.json'\n", *arguments)
     assert result.code == 0, result.everything
     value = report(result)
     assert value["baseline"]["header"]["label"] == "here"
