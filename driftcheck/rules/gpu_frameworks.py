@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import cuda_copies as cuda
+from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled
@@ -157,14 +158,15 @@ class GPU028(Drift):
         """The CUDA libraries, and their packages, that came with the baseline's build alone."""
         framework, path = finding.subject.name, change.path
         if path[:2] == ("cuda", "builds"):
-            return len(path) > 2 and path[2] in {framework, _states(sides.baseline, framework)}
+            return len(path) > 2 and (path[2] == framework or path[2] in _plugins(sides.baseline, framework))
+        if change.kind != "removed":
+            return False
         brought = _brought(sides.baseline, framework)
-        if path[:2] == HERE and len(path) == 3 and change.kind == "removed":
-            return path[2] in brought
-        record = change.before
-        if path[:2] in {("cuda", "libraries"), ("cuda", "device_code")} and change.kind == "removed":
-            return isinstance(record, dict) and (record.get("distribution") in brought or _all_of(record, brought))
-        return False
+        if path[:1] == ("cuda",):
+            owners = _owners(change.before)
+        else:
+            owners = effects.distributions_of_change(change) if len(path) > 2 else set()
+        return bool(owners) and owners <= brought
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         """PKG005 sees the same from the digests of the files."""
@@ -172,16 +174,27 @@ class GPU028(Drift):
         return effect.code == "PKG005" and effect.subject.name == finding.subject.name
 
 
-def _all_of(files: dict[str, object], brought: set[str]) -> bool:
-    """Whether all copies of one component belonged to these distributions."""
-    records = list(files.values())
-    return bool(records) and all(isinstance(one, dict) and one.get("distribution") in brought for one in records)
+def _owners(fact: object) -> set[str]:
+    """The distributions of the record of one file, or of the records of all files of one component."""
+    if not isinstance(fact, dict):
+        return set()
+    records = [fact] if "distribution" in fact else [one for one in fact.values() if isinstance(one, dict)]
+    return {str(one.get("distribution")) for one in records}
+
+
+def _plugins(snapshot: Snapshot | None, framework: str) -> list[str]:
+    """The keys of JAX's plugins among the builds: jax_cuda12_plugin and xla_cuda12."""
+    found = sorted(cuda.builds(snapshot)) if framework == "jaxlib" else []
+    return [name for name in found if JAX_PLUGIN.match(name) or name.startswith("xla_")]
 
 
 def _brought(snapshot: Snapshot | None, framework: str) -> set[str]:
-    """A framework, and the NVIDIA packages and the Triton that it requires."""
+    """A framework, its plugins, and the NVIDIA packages and the Triton that they require."""
     distributions = distributions_of(snapshot)
     names = {framework, "onnxruntime-gpu" if framework == "onnxruntime" else framework}
+    for plugin in _plugins(snapshot, framework):
+        kind = plugin.removeprefix("jax_").removeprefix("xla_").removesuffix("_plugin")
+        names |= {f"jax-{kind}-plugin", f"jax-{kind}-pjrt"}
     required = {req_name(text) for name in names & distributions.keys() for text in distributions[name]["requires"]}
     return names | {name for name in required if name.startswith(("nvidia-", "triton", "cuda-"))}
 

@@ -215,6 +215,28 @@ def test_gpu028_a_plugin_of_jax_is_gone() -> None:
     assert "the baseline has jax_cuda12_plugin 0.10.2" in found.explanation.lower()
 
 
+def test_gpu028_folds_the_plugin_of_jax_and_what_it_required() -> None:
+    jaxlib = {"jaxlib": build(version="0.10.2")}
+    plugin = build(version="0.10.2", accelerator="cuda", cuda="12")
+    requires = {"jax-cuda12-pjrt==0.10.2": "", "nvidia-cublas-cu12>=12.1.3.1": 'extra == "with-cuda"'}
+    before = {
+        "cuda": cuda(
+            copy("nvidia/cublas/lib/libcublas.so.12", "12.9.3"),
+            builds=jaxlib | {"jax_cuda12_plugin": plugin, "xla_cuda12": plugin},
+        ),
+        "packages": distributions(
+            distribution("jaxlib", "0.10.2"),
+            distribution("jax-cuda12-plugin", "0.10.2", requires=requires),
+            distribution("jax-cuda12-pjrt", "0.10.2"),
+            distribution("nvidia-cublas-cu12", "12.9.3.13"),
+        ),
+    }
+    after = {"cuda": cuda(builds=jaxlib), "packages": distributions(distribution("jaxlib", "0.10.2"))}
+    explanation = explain_pair(snapshot("before", **before), snapshot("after", **after))
+    (cause,) = [finding for finding in explanation.findings if finding.code == "GPU028"]
+    assert {change.path for change in explanation.changes} == set(cause.folds)
+
+
 def test_gpu028_is_silent() -> None:
     both = cuda(builds={"torch": TORCH_CUDA})
     assert findings("GPU028", baseline={"cuda": both}, cuda=both) == []
