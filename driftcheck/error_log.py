@@ -50,10 +50,11 @@ def answer(report: Report, log_text: str, source: str) -> Report:
 
 def _answered(target: Target, errors: Sequence[_Error], log_text: str, source: str) -> Target:
     findings = (*target.explanation.findings, *(entry.finding for entry in target.suppressed))
+    predictions = [_prediction(finding) for finding in _new_first(findings)]
     for chain in _chains(errors):
         for match, fits in _TIERS:
             for error in chain:
-                found = next((finding for finding in _new_first(findings) if fits(finding, error.text)), None)
+                found = next((one.finding for one in predictions if fits(one, error.text)), None)
                 if found is not None:
                     # What the policy expects, and what failed all the same, counts again.
                     again = [] if found in target.explanation.findings else [found]
@@ -216,40 +217,65 @@ _NOUNS = re.compile(
 )
 
 
-def _verbatim(finding: Finding, text: str) -> bool:
+@dataclass(frozen=True)
+class _Prediction:
+    """What a finding predicts, made ready to be compared with many lines.
+
+    ``said``    the first line of the text
+    ``telling`` whether that says more than the kind of an error
+    ``shape``   the line with paths and numbers left open; empty where too little remains
+    ``named``   the things that it names, each with the kind of the error
+    """
+
+    finding: Finding
+    said: str
+    telling: bool
+    shape: str
+    named: frozenset[tuple[str, str, str]]
+    lacking: frozenset[str]
+
+
+def _prediction(finding: Finding) -> _Prediction:
+    said = _said(finding)
+    telling = bool(said) and _telling(said)
+    shape = _shape(said) if telling else ""
+    if len(re.findall(r"[A-Za-z]{2,}", shape)) < 2:
+        shape = ""
+    return _Prediction(finding, said, telling, shape, _named(said), _lacking(finding))
+
+
+def _verbatim(one: _Prediction, text: str) -> bool:
     """Whether a line says what was predicted, with nothing but a prefix before it."""
-    said = _said(finding)
-    if not said or not text.endswith(said) or said.rstrip(":") in _BUILT_IN:
+    if not one.said or not text.endswith(one.said) or one.said.rstrip(":") in _BUILT_IN:
         return False
-    before = text[: -len(said)]
-    return not before or (not re.match(r"[\w.]", before[-1]) and (_telling(said) or not before.strip()))
+    before = text[: -len(one.said)]
+    return not before or (not _GLUED.match(before[-1]) and (one.telling or not before.strip()))
 
 
-def _pattern(finding: Finding, text: str) -> bool:
+def _pattern(one: _Prediction, text: str) -> bool:
     """Whether the line holds what was predicted, but for paths, addresses and numbers."""
-    said = _said(finding)
-    if not said or not _telling(said):
+    if not one.shape:
         return False
-    ours, theirs = _shape(said), _shape(text)
-    if len(re.findall(r"[A-Za-z]{2,}", ours)) < 2:
-        return False
-    start = theirs.find(ours)
+    theirs = _shape(text)
+    start = theirs.find(one.shape)
     while start >= 0:
-        end = start + len(ours)
+        end = start + len(one.shape)
         if not _GLUED.match(theirs[:start][-1:]) and not _GLUED.match(theirs[end : end + 1]):
             return True
-        start = theirs.find(ours, start + 1)
+        start = theirs.find(one.shape, start + 1)
     return False
 
 
-def _same_thing(finding: Finding, text: str) -> bool:
+def _same_thing(one: _Prediction, text: str) -> bool:
     """Whether the kind of the error and the thing that it names are the same."""
-    said = _said(finding)
     theirs = _named(text)
     if not theirs:
         return False
-    modules = {name.partition(".")[0] for _, kind, name in theirs if kind == "module"}
-    return bool(theirs & _named(said)) or not modules.isdisjoint(_lacking(finding))
+    if not theirs.isdisjoint(one.named):
+        return True
+    return bool(one.lacking) and any(
+        kind == "module" and name.partition(".")[0] in one.lacking for _, kind, name in theirs
+    )
 
 
 _TIERS = (("verbatim", _verbatim), ("pattern", _pattern), ("pattern", _same_thing))
@@ -268,7 +294,7 @@ def _telling(text: str) -> bool:
     return len(re.findall(r"\w+", message)) >= (1 if found else 2)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _shape(text: str) -> str:
     """A message with what changes from place to place left open; the names of files and libraries stay."""
     text = re.sub(r"[`\u2018\u2019\u201c\u201d\"]", "'", text)
@@ -279,7 +305,7 @@ def _shape(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _named(text: str) -> frozenset[tuple[str, str, str]]:
     """(kind of the error, kind of the thing, its name): all that an error is about."""
     found = {("loader", *pair) for pair in _groups(_LOADER, text)}
@@ -302,11 +328,11 @@ def _groups(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
         yield from ((kind, value.rstrip(".")) for kind, value in match.groupdict().items() if value)
 
 
-def _lacking(finding: Finding) -> list[str]:
+def _lacking(finding: Finding) -> frozenset[str]:
     """The modules that cannot be imported where distributions are missing and no text is predicted for each."""
     names: list[str] = []
     if finding.code == "PKG001" and " not installed" in finding.title:
         names = [finding.subject.name.partition(" -> ")[2]]
     elif finding.code == "PKG010":
         names = [entry.path[2] for entry in finding.evidence if len(entry.path) > 2]
-    return [re.sub(r"[-.]+", "_", name) for name in names]
+    return frozenset(re.sub(r"[-.]+", "_", name) for name in names)

@@ -64,9 +64,8 @@ def _about(findings: Sequence[Finding]) -> list[str]:
 def _chosen(report: Report, target: Target) -> list[Finding]:
     """The findings that fail a run, and the causes which they go with."""
     limit = report.fail_on or Impact.BREAKS
-    failing = [finding for finding in target.explanation.findings if finding.fails(limit)]
-    causes = {finding.caused_by for finding in failing}
-    return [finding for finding in target.explanation.findings if finding in failing or finding.identity in causes]
+    causes = {finding.caused_by for finding in target.explanation.findings if finding.fails(limit)}
+    return [finding for finding in target.explanation.findings if finding.fails(limit) or finding.identity in causes]
 
 
 # The plan
@@ -247,6 +246,8 @@ def _settle(plan: _Plan, known: Mapping[str, str]) -> None:
         for name, install in entries.items():
             if name in known:
                 install.exact, install.again, install.upgrade = known[name], False, False
+            elif install.upgrade:
+                install.exact = None  # one finding at least wants another version than the one that is here
             if name in plan.removed and plan.removed[name] == 1 and not install.again:
                 # Another version takes the place of what is there by itself.
                 del plan.removed[name]

@@ -134,6 +134,14 @@ def test_what_is_written_anew_is_a_command_of_its_own() -> None:
     ]
 
 
+def test_a_version_that_this_python_refuses_is_not_pinned() -> None:
+    found = typed(
+        finding("PKG007", pip("install --force-reinstall --no-deps regex==2026.1.1")),
+        finding("PKG009", pip("install --upgrade --force-reinstall regex")),
+    )
+    assert found == ["python -m pip install --upgrade --force-reinstall regex"]
+
+
 def test_a_distribution_that_is_there_twice_is_removed_twice() -> None:
     found = typed(finding("PKG002", pip("uninstall -y a"), pip("uninstall -y a"), pip("install --no-deps a==1")))
     assert found == [*["python -m pip uninstall -y a"] * 2, "python -m pip install a==1"]

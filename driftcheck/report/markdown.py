@@ -280,14 +280,14 @@ def _findings(page: _Page, target: Target) -> None:
             page.add("\n".join([heading, "", *(_one_line(page, finding) for finding in shown), *_by_code(rest[more:])]))
             page.leave_out(len(rest), f"full accounts of findings ({word})")
     notes = of_impact[Impact.NOTE]
-    causes = [group for group in notes if group.effects or len(group.finding.folds) > 1]
+    causes = [group for group in notes if group.is_cause]
     if causes[: room.notes]:
         explained = [
             f"{_one_line(page, group.finding)}: explains {_explained(group.finding, len(group.effects))}"
             for group in causes[: room.notes]
         ]
         page.add("\n".join(["### Causes", "", *explained]))
-    alone = [finding for group in notes if group not in causes for finding in (group.finding, *group.effects)]
+    alone = [finding for group in notes if not group.is_cause for finding in (group.finding, *group.effects)]
     alone += [finding for group in causes for finding in group.effects]
     if alone:
         told = page.some(alone, room.notes, "notes")
@@ -298,7 +298,7 @@ def _findings(page: _Page, target: Target) -> None:
 def _group(page: _Page, target: Target, group: phrases.Told) -> None:
     """A finding in full, and what follows from it: in short, unless all is asked for or it is the error at hand."""
     in_full = [one for one in group.effects if page.all or phrases.answers(target, one)]
-    in_short = [one for one in group.effects if one not in in_full]
+    in_short = [] if page.all else [one for one in group.effects if not phrases.answers(target, one)]
     _finding(page, group.finding, group.word, _effects(page, group.finding, in_short))
     for effect in in_full:
         _finding(page, effect, phrases.IMPACT_WORDS[effect.impact])
@@ -312,12 +312,12 @@ def _effects(page: _Page, cause: Finding, effects: Sequence[Finding]) -> str:
     rows = [f"Causes {phrases.count(len(effects), 'finding')}:", ""]
     said = {cause.predicted_error, None}
     mended = phrases.first_command(cause) is not None
-    for one in [*worse, *page.some([one for one in effects if one not in worse], page.room.notes, "notes")]:
+    for one in [*worse, *page.some([one for one in effects if one.impact is Impact.NOTE], page.room.notes, "notes")]:
         row = _one_line(page, one).replace("- ", f"- {phrases.IMPACT_WORDS[one.impact].upper()} ", 1)
         command = phrases.first_command(one)
         if one.predicted_error not in said:
             row += f": {code((one.predicted_error or '').strip().partition(chr(10))[0])}"
-        if command is not None and not mended and one in worse:
+        if command is not None and not mended and one.impact is not Impact.NOTE:
             row += f"; {phrases.FIX_WORDS.get(one.fix[0].kind, 'type').lower()} {code(command)}"
         said.add(one.predicted_error)
         rows.append(row)

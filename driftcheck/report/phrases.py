@@ -129,6 +129,11 @@ class Told:
         return min((one.impact for one in (self.finding, *self.effects)), key=lambda impact: impact.rank)
 
     @property
+    def is_cause(self) -> bool:
+        """Whether it explains more than one thing."""
+        return bool(self.effects) or len(self.finding.folds) > 1
+
+    @property
     def word(self) -> str:
         """What to call the finding: ``breaks``, or ``cause`` where it is a note with effects."""
         return "cause" if self.finding.impact is Impact.NOTE and self.effects else IMPACT_WORDS[self.finding.impact]

@@ -241,14 +241,11 @@ def _error(page: _Page, target: Target) -> None:
 
 def _findings(page: _Page, report: Report, target: Target) -> None:
     new = [finding for finding in target.explanation.findings if not finding.also_in_baseline]
-    groups = phrases.told(new)
-    told = [
-        group
-        for group in groups
-        if page.all
-        or group.impact is not Impact.NOTE
-        or any(phrases.answers(target, finding) for finding in (group.finding, *group.effects))
-    ]
+    told: list[Told] = []
+    notes: list[Told] = []
+    for group in phrases.told(new):
+        answers = any(phrases.answers(target, finding) for finding in (group.finding, *group.effects))
+        (told if page.all or answers or group.impact is not Impact.NOTE else notes).append(group)
     if sum(1 + len(group.effects) for group in told) > 2:
         _index(page, told)
     shown = told if page.all else told[:_IN_FULL]
@@ -258,8 +255,7 @@ def _findings(page: _Page, report: Report, target: Target) -> None:
     if rest:
         page.heading(f"{phrases.count(len(rest), 'more finding')} (--all tells them in full)")
         _one_line_each(page, rest, _IN_ONE_LINE)
-    notes = [group for group in groups if group not in told]
-    causes = [group for group in notes if group.effects or len(group.finding.folds) > 1]
+    causes = [group for group in notes if group.is_cause]
     if causes:
         page.heading(f"Causes ({len(causes):,})")
         for group in causes:
@@ -267,7 +263,7 @@ def _findings(page: _Page, report: Report, target: Target) -> None:
             page.wrapped(prose(group.finding.title, 300), [("  ", ""), (code, "bold"), ("  ", "")], indent=6)
             _explains(page, group.finding, "      ")
             _effects(page, group, "      ")
-    notes = [group for group in notes if group not in causes]
+    notes = [group for group in notes if not group.is_cause]
     if notes:
         page.heading(f"Notes ({len(notes):,})")
         _one_line_each(page, [group.finding for group in notes], _NOTES)
@@ -299,7 +295,7 @@ def _group(page: _Page, report: Report, target: Target, group: Told) -> None:
     """A finding in full, and what follows from it: in short, unless all is asked for or it is the error at hand."""
     _finding(page, report, group.finding, group.word)
     in_full = [one for one in group.effects if page.all or phrases.answers(target, one)]
-    in_short = [one for one in group.effects if one not in in_full]
+    in_short = [] if page.all else [one for one in group.effects if not phrases.answers(target, one)]
     _effects(page, Told(group.finding, tuple(in_short)), "  ")
     for effect in in_full:
         _finding(page, report, effect)
