@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import platform
 import shutil
 import subprocess
@@ -94,6 +95,8 @@ def test_modules_from_elsewhere_are_not_seen(code: str, tmp_path: Path) -> None:
         f"numpy/_core/_multiarray_umath.{ending}.so": b"\x7fELF",
     }
     site = install(tmp_path / "site", "numpy", "2.4.6", files=files, tags=[tag])
+    for name in ("pandas", "scipy", "pillow"):
+        install(site, name, tags=[tag])
     packages, here = probe(sys.executable, "packages", site), probe(sys.executable, "python", site)
     there = {**here, **own, "platform": {**here["platform"], **own.get("platform", {})}}
     baseline = snapshot("where it was installed", packages=packages, python=there)
@@ -101,8 +104,10 @@ def test_modules_from_elsewhere_are_not_seen(code: str, tmp_path: Path) -> None:
     (found,) = of(code, target, baseline)
     assert judged(found) == ("breaks", "likely")
     assert found.predicted_error == imported("numpy", site).line
-    (named,) = of("PKG007", target)
-    assert named.impact.value == "breaks"
+    assert {(one.subject.name, one.impact.value) for one in of("PKG007", target)} >= {("numpy", "breaks")}
+    (several,) = of("PKG013", target)
+    assert judged(several) == ("breaks", "likely")
+    assert several.predicted_error == found.predicted_error
     assert of(code, target, target) == []
 
 
@@ -318,3 +323,33 @@ def test_model_files_that_are_gone_or_others(tmp_path: Path, monkeypatch: pytest
     (missing,) = of("ART011", taken(bad, "model/vocab.txt"))
     assert judged(missing) == ("breaks", "likely")
     assert missing.predicted_error == gone
+
+
+def test_art008_a_pickle_of_a_protocol_that_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for protocol, known in ((pickle.HIGHEST_PROTOCOL, True), (pickle.HIGHEST_PROTOCOL + 1, False)):
+        Path("model.pkl").write_bytes(bytes([0x80, protocol]) + b"]\x94.")
+        done = run(sys.executable, "import pickle; print(pickle.load(open('model.pkl', 'rb')))")
+        found = of("ART008", snapshot_of(f"python:{sys.executable}", Options(artifacts=("model.pkl",))))
+        assert (done.stdout == "[]\n") is known
+        assert [one.predicted_error for one in found] == ([] if known else [last_line(done)])
+
+
+@pytest.mark.network
+def test_art018_a_model_of_a_type_that_came_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = virtual_environment(tmp_path / "venv", with_pip=True)
+    fetch = [str(python), "-m", "pip", "install", "--quiet", "--only-binary=:all:", "transformers>=5,<6"]
+    subprocess.run(fetch, check=True, timeout=600, env=clean_environment())
+    load = "import sys; from transformers import AutoConfig; print(AutoConfig.from_pretrained(sys.argv[1]).model_type)"
+    monkeypatch.chdir(tmp_path)
+    for kind, known in (("bert", True), ("bert-of-tomorrow", False)):
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "config.json").write_text(json.dumps({"model_type": kind}))
+        command = [str(python), "-c", load, kind]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        found = of("ART018", snapshot_of(f"python:{python}", Options(artifacts=(kind,))))
+        assert (done.stdout.strip() == kind, found == []) == (known, known)
+        for one in found:
+            assert judged(one) == ("breaks", "likely")
+            assert one.predicted_error is not None
+            assert one.predicted_error in done.stderr
