@@ -19,7 +19,7 @@ from driftcheck.snapshot import Snapshot
 _NAMED = re.compile(r"-cu(?:da)?(\d{2})(?:x|\d)?(?:-|$)")
 
 # NVIDIA's packages of CUDA 13 lost the ending; their version is that of CUDA.
-# https://pypi.org/project/nvidia-cuda-runtime/ (read 2026-11-22)
+# the releases of nvidia-cuda-runtime in the registry (read 2026-11-22)
 _OF_CUDA = frozenset({"nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-cublas", "nvidia-cuda-cupti"})
 _PREFIX = "nvidia-"
 # What states a CUDA in its local version.
