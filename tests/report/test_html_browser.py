@@ -218,6 +218,18 @@ def test_searching_unfolds_what_it_finds_and_folds_it_again(
     assert page.one("#matches").text.startswith("0 of 20 findings, 0 of ")
 
 
+def test_a_narrow_screen_keeps_the_choices_until_they_are_wanted(
+    open_: Opens, samples: dict[str, Callable[[], Report]]
+) -> None:
+    page = open_(samples["diff"](), width=NARROW)
+    assert page.shown(".choices *") == []
+    page.one("#more").click()
+    assert page.one("#more").get_attribute("aria-expanded") == "true"
+    page.one("[data-choose=breaks]").click()
+    assert page.findings() == ["LIB001", "PKG001", "PKG004"]
+    assert open_(samples["diff"]()).shown("#more") == []
+
+
 def test_filtering_by_section(open_: Opens, samples: dict[str, Callable[[], Report]]) -> None:
     page = open_(samples["diff"]())
     Select(page.one("#section")).select_by_visible_text("variables")
@@ -373,6 +385,8 @@ def test_axe_finds_no_barrier(
 ) -> None:
     page = open_(samples[name](), width=width, dark=dark)
     page.run("document.querySelectorAll('details').forEach(function (entry) { entry.open = true; })")
+    for more in page.shown("#more"):
+        more.click()
     pills = page.all("[data-choose]")
     for pill in pills:
         pill.click()  # their colours are those of the chosen

@@ -185,6 +185,11 @@
         : "";
     }
 
+    // On a narrow screen the choices wait until they are wanted.
+    var more = byId("more");
+    if (more) more.addEventListener("click", function () {
+      more.setAttribute("aria-expanded", String(form.classList.toggle("open")));
+    });
     form.addEventListener("submit", function (event) { event.preventDefault(); });
     form.addEventListener("reset", function () {
       pills.forEach(function (pill) { pill.setAttribute("aria-pressed", "false"); });
