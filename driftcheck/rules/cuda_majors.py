@@ -18,10 +18,10 @@ from driftcheck.snapshot import Snapshot
 # Packages whose name says for which CUDA they are: nvidia-cublas-cu12, cupy-cuda12x, jax-cuda12-plugin.
 _NAMED = re.compile(r"-cu(?:da)?(\d{2})(?:x|\d)?(?:-|$)")
 
-# NVIDIA's packages of CUDA 13 lost the ending; their version is that of CUDA.
+# NVIDIA's packages of CUDA 13 lost the ending, and their version is that of CUDA:
 # the releases of nvidia-cuda-runtime in the registry (read 2026-11-22)
 _OF_CUDA = frozenset({"nvidia-cuda-runtime", "nvidia-cuda-nvrtc", "nvidia-cublas", "nvidia-cuda-cupti"})
-_PREFIX = "nvidia-"
+_PREFIXES = ("nvidia-", "cuda-")
 # What states a CUDA in its local version.
 _BUILDS = ("torch", "torchvision", "torchaudio", "jaxlib", "vllm")
 _SHOWN = 4
@@ -139,7 +139,7 @@ def _major_of(name: str, record: dict[str, Any]) -> int | None:
 
 
 def _goes_with_cuda(sides: Sides, name: str) -> bool:
-    if name.startswith(_PREFIX) or _named_major(name) is not None:
+    if name.startswith(_PREFIXES) or _named_major(name) is not None:
         return True
     if name not in _BUILDS or sides.baseline is None:
         return False
