@@ -185,7 +185,8 @@ _TELLS = re.compile(
     r"(?:Error|Exception|Interrupt|Fault|Failure|NotFound)\b"
     r"|\b(?:error|fatal|fail(?:ed|ure)?|cannot|can't|could(?: not|n't)|couldn't|unable|not found|no such|missing|killed"
     r"|illegal instruction|segmentation fault|bus error|core dumped|aborted|denied|mismatch|unsupported|not supported"
-    r"|not available|not installed|no devices|no [\w-]+ (?:was )?found|refused|incompatible|insufficient)\b",
+    r"|unknown|invalid|not available|not installed|no devices|no [\w-]+ (?:was )?found|refused|incompatible"
+    r"|insufficient)\b",
     re.IGNORECASE,
 )
 

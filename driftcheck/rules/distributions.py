@@ -48,6 +48,13 @@ def pip_fix(target: Snapshot, *commands: str) -> tuple[Fix, ...]:
     return tuple(fixes)
 
 
+def torch_from(target: Snapshot, accelerator: str, version: str = "") -> tuple[Fix, ...]:
+    """Installing a build of torch for an accelerator (``cu126``), which only PyTorch's own indexes have."""
+    wanted = f"torch=={version}+{accelerator}" if version else "torch"
+    note = f"Take it from the index that PyTorch publishes for {accelerator}: pass it as --index-url."
+    return (*pip_fix(target, f"install --force-reinstall {wanted}"), Fix("advice", note))
+
+
 def pinned(record: dict[str, Any]) -> str:
     """``numpy==2.1.0``, or the bare name where the version is not known."""
     version = req.version_of(record)

@@ -11,6 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.distributions import torch_from
 from driftcheck.rules.gpu_facts import Facts
 from driftcheck.snapshot import Snapshot
 
@@ -322,8 +323,7 @@ def _builds_for(target: Snapshot, code: Code, device: cuda.Level) -> list[Fix]:
     if code.name == "torch":
         index = "cu126" if device < (7, 5) else "cu128" if device >= (10, 0) else None
         if index and device >= (5, 0):
-            address = f"https://download.pytorch.org/whl/{index}"
-            return [Fix("pip", f"python -m pip install --force-reinstall torch --index-url {address}")]
+            return [*torch_from(target, index)]
     carried = [wanted.capability for name in _carried(target, code).split() if (wanted := cuda.target(name))]
     oldest = min(carried, default=None)
     if oldest is not None and device < oldest:

@@ -10,6 +10,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
+from driftcheck.rules.distributions import torch_from
 from driftcheck.rules.gpu_facts import NVIDIA, Facts, Fit
 from driftcheck.snapshot import Snapshot
 
@@ -85,8 +86,7 @@ class GPU001(Contradiction):
         if needed:
             fixes.append(Fix("advice", f"Update the driver of the machine to {needed} or newer."))
         if "torch" in names and offered.value[0] in _TORCH_INDEX:
-            index = f"https://download.pytorch.org/whl/{_TORCH_INDEX[offered.value[0]]}"
-            fixes.append(Fix("pip", f"python -m pip install --force-reinstall torch --index-url {index}"))
+            fixes += torch_from(target, _TORCH_INDEX[offered.value[0]])
         return self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if sure else Confidence.POSSIBLE,

@@ -11,7 +11,7 @@ from driftcheck.rules import cuda_copies as cuda
 from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled
+from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled, torch_from
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -222,8 +222,7 @@ def _accelerated(target: Snapshot, baseline: Snapshot | None, framework: str) ->
         version = cuda.builds(baseline)[framework]["version"] or ""
         label = req.parsed(version)
         if framework == "torch" and label is not None and label.local and label.local.startswith("cu"):
-            index = f"https://download.pytorch.org/whl/{label.local}"
-            return pip_fix(target, f"install --force-reinstall torch=={label.public} --index-url {index}")
+            return torch_from(target, label.local, label.public)
         if record is not None:
             return pip_fix(target, f"install --force-reinstall {pinned(record)}")
     text = _INSTALL[framework]

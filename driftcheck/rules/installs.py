@@ -157,7 +157,10 @@ class PKG003(Contradiction):
                 Subject("distributions", pair),
                 self._explanation(names, shared, impact, whole),
                 evidence=[at(target, "target", "packages", "shared_files", pair)],
-                fix=pip_fix(
+                # Each of NVIDIA's two is there for somebody: which may go is GPU036's to say.
+                fix=()
+                if all(name.startswith("nvidia-") for name in names)
+                else pip_fix(
                     target,
                     f"uninstall -y {drop}",
                     f"install --force-reinstall --no-deps {pinned(distributions[keep])}",

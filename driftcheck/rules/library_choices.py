@@ -257,7 +257,8 @@ class LIB010(Contradiction):
     See: `Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open
     shared object file: No such file or directory`, then nothing.
 
-    Decided: slows, likely: the plugin does not load, and whether the service wants it is not known. Possible
+    Decided: slows, likely: the plugin does not load, and whether the service wants it is not known. A note where
+    the plugin for TensorRT alone does not: an option beside CUDA, which few install. Possible
     where the environment holds the library and code may load it first (onnxruntime.preload_dlls()). A module
     that lacks an accelerator's library counts too where most modules of its distribution do not.
 
@@ -286,8 +287,10 @@ class LIB010(Contradiction):
             files = list(dict.fromkeys(one.key for one in ones))
             lacking = list(dict.fromkeys(one.name for one in ones if one.table == "missing"))
             what = f"{', '.join(lacking[: so.NAMED])} missing" if lacking else f"{first.name} does not fit"
+            # Every onnxruntime-gpu brings the plugin for TensorRT, and few install that; CUDA's own loads.
+            spare = all(_TENSORRT.search(file) for file in files)
             yield self.finding(
-                Impact.SLOWS,
+                Impact.NOTE if spare else Impact.SLOWS,
                 max(sure, Confidence.LIKELY, key=lambda value: value.rank),
                 f"{so.owners_text(target, ones)} cannot load {files[0].rsplit('/', 1)[-1]}: {what}",
                 Subject("distribution", owner),
@@ -296,14 +299,15 @@ class LIB010(Contradiction):
                 f"Affected: {so.files_text(ones)}.",
                 predicted_error=first.text or None,
                 evidence=so.evidence_of(target, ones),
-                fix=self._fix(target, baseline, owner, lacking),
+                fix=self._fix(target, baseline, owner, lacking, spare=spare),
             )
 
     @staticmethod
-    def _fix(target: Snapshot, baseline: Snapshot | None, owner: str, lacking: list[str]) -> list[Fix]:
+    def _fix(target: Snapshot, baseline: Snapshot | None, owner: str, lacking: list[str], *, spare: bool) -> list[Fix]:
         """The extras of the distribution itself where it has some for this, else package by package."""
         record = distributions_of(target).get(owner)
-        extras = [name for name in ("cuda", "cudnn", "tensorrt", "rocm") if record and name in record["extras"]]
+        wanted = ("tensorrt",) if spare else ("cuda", "cudnn", "tensorrt", "rocm")
+        extras = [name for name in wanted if record and name in record["extras"]]
         if record is not None and extras:
             _, sign, version = pinned(record).partition("==")
             return list(pip_fix(target, f'install "{record["name"]}[{",".join(extras)}]{sign}{version}"'))
@@ -314,6 +318,7 @@ class LIB010(Contradiction):
         return list(dict.fromkeys(fixes))
 
 
+_TENSORRT = re.compile(r"tensorrt|[_.-]trt[_.-]")
 _FOR_13 = re.compile(r"\b(nvidia-(?:cudnn|nccl|cusparselt|nvshmem)|tensorrt)?([\w-]*)-cu12(?=\b)")
 
 

@@ -48,7 +48,8 @@ def test_gpu001_a_driver_of_an_older_major_version_is_too_old() -> None:
     )
     assert [fix.text for fix in found.fix] == [
         "Update the driver of the machine to 580.65.06 or newer.",
-        "python -m pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu126",
+        "python -m pip install --force-reinstall torch",
+        "Take it from the index that PyTorch publishes for cu126: pass it as --index-url.",
     ]
 
 

@@ -538,6 +538,18 @@ def test_a_cuda_provider_without_cublas() -> None:
     assert findings("LIB001", libraries=libraries(files), packages=packages) == []
 
 
+def test_the_plugin_for_tensorrt_alone_is_an_option() -> None:
+    plugin = "onnxruntime/capi/libonnxruntime_providers_tensorrt.so"
+    files = {plugin: record("plugin", "onnxruntime-gpu", named_by="state.py", **lacks("libnvinfer.so.10", plugin))}
+    gpu = distribution("onnxruntime-gpu", "1.31.1", extras={"cuda": True, "cudnn": True})
+    (found,) = findings("LIB010", libraries=libraries(files), packages=distributions(gpu))
+    assert found.impact is Impact.NOTE
+    assert not any("[cuda" in fix.text for fix in found.fix)
+    files[PROVIDER] = record("plugin", "onnxruntime-gpu", named_by="state.py", **lacks("libcublasLt.so.13", PROVIDER))
+    (found,) = findings("LIB010", libraries=libraries(files), packages=distributions(gpu))
+    assert found.impact is Impact.SLOWS
+
+
 def test_the_extras_of_a_distribution_bring_what_its_plugin_needs() -> None:
     lacking = lacks("libcublasLt.so.13", PROVIDER)
     files = {PROVIDER: record("plugin", "onnxruntime-gpu", named_by="onnxruntime/__init__.py", **lacking)}
