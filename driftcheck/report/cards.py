@@ -45,6 +45,10 @@ class Card:
         return self._told.word
 
     @property
+    def is_cause(self) -> bool:
+        return self._told.is_cause
+
+    @property
     def _told(self) -> phrases.Told:
         return phrases.Told(self.finding, tuple(effect.finding for effect in self.effects))
 
@@ -94,7 +98,7 @@ def deck(report: Report) -> Deck:
             answers.append(card)
         elif head.also_in_baseline:
             known.append(card)
-        elif card.worst is Impact.NOTE and (effects or len(head.folds) > 1):
+        elif card.worst is Impact.NOTE and card.is_cause:
             causes.append(card)
         else:
             impacts[card.worst].append(card)
