@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from driftcheck.diff import Change
-from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
@@ -26,6 +26,9 @@ from driftcheck.rules.distributions import (
     without_bytecode,
 )
 from driftcheck.snapshot import Snapshot
+
+# How many distributions are named before "and N more", and how many stand as evidence.
+NAMED = 4
 
 
 class PKG002(Contradiction):
@@ -230,7 +233,7 @@ class PKG004(Contradiction):
     Decided: modules hidden by files of no install of that distribution: breaks, likely. Another version
     from outside the environment (PYTHONPATH, the user's site-packages) hides the one inside:
     changes-results, likely. Another version inside it, as a virtual environment over the system's
-    packages has it, or twice the same version: a note.
+    packages has it: a note. Twice the same version: one note for each pair of directories.
 
     Fix: take the entry off PYTHONPATH, set PYTHONNOUSERSITE=1, or delete the file that hides the module.
 
@@ -247,15 +250,40 @@ class PKG004(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
+        twice: dict[tuple[str, str], list[str]] = {}
         for name, record in sorted(distributions_of(target).items()):
             others = [other for other in record.get("other_installs", []) if not other["same_directory"]]
-            if others:
+            if len({record["version"], *(other["version"] for other in others)}) > 1:
                 yield self._other_install(target, name, record, others)
+            elif others:
+                twice.setdefault((record["location"], others[0]["location"]), []).append(name)
             hidden = {
                 module: path for module, path in record.get("shadowed_by", {}).items() if not ASIDE.search(module + "/")
             }
             if hidden:
                 yield self._hidden(target, name, record, hidden)
+        for (first, second), names in sorted(twice.items()):
+            yield self._twice(target, first, second, names)
+
+    def _twice(self, target: Snapshot, first: str, second: str, names: Sequence[str]) -> Finding:
+        """The same versions in two places: one copy too many, of one or of a whole environment."""
+        records = [distributions_of(target)[name] for name in names]
+        listed = ", ".join(titled(record) for record in records[:NAMED])
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        alone = len(names) == 1
+        return self.finding(
+            Impact.NOTE,
+            Confidence.CERTAIN,
+            f"{listed} stands twice on sys.path, in the same version"
+            if alone
+            else f"{len(names)} distributions stand twice on sys.path, in the same version",
+            Subject("distribution", names[0]) if alone else Subject("directory", second),
+            f"Python imports {listed}{more} from {first}; what is in {second} is never used.",
+            evidence=[
+                *(at(target, "target", *HERE, name, "other_installs") for name in names[:NAMED]),
+                *_by_variable(target, first),
+            ],
+        )
 
     def _other_install(
         self, target: Snapshot, name: str, record: dict[str, Any], others: Sequence[dict[str, Any]]
@@ -263,9 +291,8 @@ class PKG004(Contradiction):
         other = others[0]
         prefixes = [lookup(target, ("python", key)) for key in ("prefix", "base_prefix")]
         foreign = not is_within(record["location"], prefixes) and is_within(other["location"], prefixes)
-        differs = any(entry["version"] != record["version"] for entry in others)
         impact, confidence = Impact.NOTE, Confidence.CERTAIN
-        if foreign and differs:
+        if foreign:
             impact, confidence = Impact.CHANGES_RESULTS, Confidence.LIKELY
         return self.finding(
             impact,
@@ -279,6 +306,7 @@ class PKG004(Contradiction):
                 at(target, "target", *HERE, name, "location"),
                 at(target, "target", *HERE, name, "version"),
                 at(target, "target", *HERE, name, "other_installs"),
+                *_by_variable(target, record["location"]),
             ],
             fix=self._fixes(record["location"]) if foreign else (),
         )
@@ -299,6 +327,7 @@ class PKG004(Contradiction):
                 at(target, "target", *HERE, name, "shadowed_by", module),
                 at(target, "target", *HERE, name, "location"),
                 *((at(target, "target", "python", "search_path"),) if "search_path" in known else ()),
+                *_by_variable(target, path.rpartition("/")[0]),
             ],
             fix=self._fixes(path.rsplit("/", 1)[0]),
         )
@@ -308,6 +337,13 @@ class PKG004(Contradiction):
         if "/.local/" in entry + "/" or entry.startswith("~/Library/Python"):
             return (Fix("variable", "PYTHONNOUSERSITE=1"),)
         return (Fix("advice", f"Take {entry} off PYTHONPATH (or out of the .pth file that adds it)."),)
+
+
+def _by_variable(target: Snapshot, entry: str) -> list[Evidence]:
+    """PYTHONPATH, where this entry of the search path comes from it."""
+    path = ("variables", "variables", "PYTHONPATH")
+    value = (lookup(target, path) or {}).get("value") or ""
+    return [at(target, "target", *path)] if entry in re.split(r"[:;]", value) else []
 
 
 class PKG006(Contradiction):

@@ -31,7 +31,8 @@ class LIB006(Drift):
 
     Decided: an answer by LD_LIBRARY_PATH or LD_PRELOAD that the baseline does not have: changes-results, likely;
     a file of the system in place of a wheel's, or the other way round: changes-results, possible. Another
-    directory or release of the system's own library is no finding; the other system is.
+    directory or release of the system's own library is no finding, also where LD_LIBRARY_PATH names a directory
+    of the system; the other system is.
 
     Fix: take the directory off LD_LIBRARY_PATH, or install the wheel that held the library.
 
@@ -52,7 +53,7 @@ class LIB006(Drift):
             if old is None or new is None or "driver" in {old[1]["assumption"], new[1]["assumption"]}:
                 continue
             why = _otherwise(old[1], new[1])
-            if why is None:
+            if why is None or (_OF_SYSTEM.match(old[0]) and _OF_SYSTEM.match(new[0])):
                 continue
             by_variable = new[1]["reason"] in _VARIABLES
             offers = _difference(old[1]["offers"], new[1]["offers"])
@@ -99,6 +100,8 @@ class LIB006(Drift):
 
 
 _VARIABLES = frozenset({"ld_library_path", "ld_preload"})
+# A library in a directory where every system has its own, which LD_LIBRARY_PATH may name as well.
+_OF_SYSTEM = re.compile(r"(?:/usr)?/lib(?:32|64|x32)?(?:/[\w]+-linux-[\w]+)?/[^/]+$")
 
 
 def _first(answers: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -435,6 +435,16 @@ def test_another_directory_of_the_system_and_the_driver_are_no_finding() -> None
     assert findings("LIB006", baseline={"libraries": baseline}, libraries=target) == []
 
 
+def test_a_variable_that_names_the_systems_own_directory_is_no_finding() -> None:
+    """/lib is a link to /usr/lib; the system's own library in the place of a wheel's is one."""
+    by_variable = answer("ld_library_path", assumption="variable")
+    system = {"/lib/x86_64-linux-gnu/libz.so.1": answer("cache")}
+    target = answers(libz={"/usr/lib/x86_64-linux-gnu/libz.so.1": by_variable})
+    assert findings("LIB006", baseline={"libraries": answers(libz=system)}, libraries=target) == []
+    for other in ({"a.libs/libz.so.1": answer("runpath", distribution="a")}, {"/opt/lib/libz.so.1": answer("runpath")}):
+        assert len(findings("LIB006", baseline={"libraries": answers(libz=other)}, libraries=target)) == 1
+
+
 # LIB007
 
 

@@ -380,6 +380,25 @@ def test_another_install_is_hidden(first: str, version: str, expected: tuple[str
     assert found.subject.name == "a"
 
 
+def test_a_copy_of_an_environment_is_one_note() -> None:
+    copies = [
+        distribution(name, location="/opt/lib", other_installs=[other("1.0", SITE, same_directory=False)])
+        for name in "abcdef"
+    ]
+    newer = distribution("g", "2.0", location="/opt/lib", other_installs=[other("1.0", SITE, same_directory=False)])
+    variables = {"variables": {"PYTHONPATH": {"value": "/srv:/opt/lib"}}}
+    differing, same = findings("PKG004", packages=packages(*copies, newer), variables=variables)
+    assert judged(differing) == ("changes-results", "likely")
+    assert judged(same) == ("note", "certain")
+    assert same.title == "6 distributions stand twice on sys.path, in the same version"
+    assert "a 1.0, b 1.0, c 1.0, d 1.0 and 2 more from /opt/lib" in same.explanation
+    before = {"python": python(), "packages": packages(), "variables": {"variables": {}}}
+    after = {"python": python(), "packages": packages(*copies, newer), "variables": variables}
+    found = explain_pair(snapshot("before", **before), snapshot("after", **after)).findings
+    effects = [one for one in found if one.code == "PKG004"]
+    assert [one.caused_by for one in effects] == [("ENV003", "variable", "PYTHONPATH")] * 2
+
+
 def test_a_hidden_module() -> None:
     record = distribution("typing-extensions", shadowed_by={"typing_extensions": "/opt/lib/typing_extensions.py"})
     (found,) = findings("PKG004", packages=packages(record))
