@@ -131,6 +131,21 @@ class ART012(Contradiction):
                 fix=[Fix("advice", "Fetch it again, and compare its digest with the one that is published.")],
             )
 
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        """Whatever differs in the record of that file."""
+        del sides
+        return _is_of(change, finding)
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """That it is not the file of the baseline."""
+        del sides
+        return effect.code == "ART014" and effect.subject == finding.subject
+
+
+def _is_of(change: Change, finding: Finding) -> bool:
+    """Whether a changed fact is one of the file that a finding is about."""
+    return tuple(change.path[:2]) == art.FILES and change.path[2:3] == (finding.subject.name,)
+
 
 def _damage(record: dict[str, Any]) -> tuple[str, str, bool] | None:
     """(the fact that shows it, what to say, whether the file is proved to be unusable); None for a whole file."""
@@ -234,6 +249,16 @@ class ART013(Contradiction):
                 fix=[Fix("advice", "Run git lfs install and git lfs pull where the files are copied from.")],
             )
 
+    def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
+        """Whatever differs in the record of that file."""
+        del sides
+        return _is_of(change, finding)
+
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """That it is not the file of the baseline."""
+        del sides
+        return effect.code == "ART014" and effect.subject == finding.subject
+
 
 class ART014(Drift):
     """A model file is another one than in the baseline.
@@ -281,7 +306,7 @@ class ART014(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         """What else differs in the record of that file."""
         del sides
-        return tuple(change.path[:2]) == art.FILES and change.path[2:3] == (finding.subject.name,)
+        return _is_of(change, finding)
 
 
 def _short(digest: str) -> str:
@@ -345,4 +370,4 @@ class ART022(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         """The file that is gone."""
         del sides
-        return tuple(change.path[:2]) == art.FILES and change.path[2:3] == (finding.subject.name,)
+        return _is_of(change, finding)

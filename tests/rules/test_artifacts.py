@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from support.cuda_facts import gpu
-from support.snapshots import distribution, distributions, findings, python
+from support.snapshots import distribution, distributions, findings, python, snapshot
 
+from driftcheck.explain import explain_pair
 from driftcheck.findings import Finding
 
 DIGEST = "sha256:" + "0" * 64
@@ -457,6 +458,18 @@ def test_another_file_than_in_the_baseline() -> None:
     assert first.title == "a.bin is not the file of the baseline"
     assert second.explanation.endswith("In the baseline it is models/b.bin.")
     assert {first.impact, second.impact} == {"changes-results"}
+
+
+def test_that_a_file_is_cut_is_why_it_is_another_one() -> None:
+    before = artifacts(m_gguf=record("gguf", digest="sha256:1"))
+    after = artifacts(m_gguf=record("gguf", cut="it ends"))
+    explanation = explain_pair(
+        snapshot("a", python=python(), artifacts=before), snapshot("b", python=python(), artifacts=after)
+    )
+    cut, other = explanation.findings
+    assert (cut.code, other.code) == ("ART012", "ART014")
+    assert other.caused_by == cut.identity
+    assert {path[2] for path in cut.folds} == {"m.gguf"}
 
 
 def test_the_same_files_or_such_as_cannot_be_compared() -> None:
