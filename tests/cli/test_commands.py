@@ -17,6 +17,7 @@ from support.commands import driftcheck
 from driftcheck import __version__, mending, validation
 from driftcheck.cli import options
 from driftcheck.mending import fixes
+from driftcheck.report.formats import FORMATS
 from driftcheck.report.load import load
 
 HERE = f"python:{sys.executable}"
@@ -63,7 +64,7 @@ def test_standard_output_carries_the_snapshot_and_nothing_else() -> None:
 
 
 def test_nothing_differs_from_itself(taken: Path) -> None:
-    for format_ in ("text", "json", "markdown"):
+    for format_ in FORMATS:
         result = driftcheck("diff", taken, taken, "--format", format_)
         assert (result.code, result.err) == (0, ""), result.everything
     (target,) = json.loads(driftcheck("diff", taken, taken, "--format", "json").out)["targets"]
@@ -136,7 +137,7 @@ def test_a_saved_report_renders_to_the_same_bytes(taken: Path, tmp_path: Path) -
     broken = edited(taken, tmp_path / "broken.json", break_it)
     saved = tmp_path / "report.json"
     driftcheck("diff", taken, broken, "--format", "json", "-o", saved)
-    for format_ in ("text", "json", "markdown"):
+    for format_ in FORMATS:
         first = driftcheck("diff", taken, broken, "--format", format_)
         again = driftcheck("report", saved, "--format", format_)
         assert (again.code, again.out) == (0, first.out)

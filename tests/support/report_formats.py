@@ -18,6 +18,7 @@ import xmlschema
 
 from driftcheck.findings import Impact
 from driftcheck.report import formats, github, markdown, sarif
+from support.html_pages import read_html
 
 if TYPE_CHECKING:
     from driftcheck.report.model import Report
@@ -133,6 +134,8 @@ def valid_everywhere(report: Report) -> None:
     page = formats.render(report, "markdown", options)
     assert len(page.encode("utf-8")) <= markdown.LIMIT
     assert github.step_summary(report) == page
+    html = read_html(formats.render(report, "html", options)).root.text
     for finding in breaking:
         assert finding.code in cases
         assert f"`{finding.code}`" in page
+        assert finding.code in html
