@@ -203,6 +203,7 @@ def _templates() -> jinja2.Environment:
         link=_link,
         by_word=_by_word,
         command_limit=_COMMAND,
+        newline=Markup("\n"),
     )
     return environment
 

@@ -11,7 +11,7 @@ from support.html_pages import Page, read_html
 
 from driftcheck.diff import Change, Unmeasured
 from driftcheck.explain import NotJudged
-from driftcheck.findings import Impact, Subject
+from driftcheck.findings import Fix, Impact, Subject
 from driftcheck.report import model
 from driftcheck.report.formats import RenderOptions, render
 from driftcheck.report.model import ErrorAnswer, Report, Suppressed
@@ -117,6 +117,18 @@ def test_a_finding_says_all_that_it_knows(samples: Samples) -> None:
     rows = [[cell.words for cell in row.all("th") + row.all("td")] for row in card.all("tr")]
     assert ["numpy > version", "1.26.4", "2.1.3"] in rows
     assert (card.attributes["data-impact"], card.attributes["data-targets"]) == ("breaks", "0")
+
+
+def test_an_error_and_a_command_of_several_lines_have_them(samples: Samples) -> None:
+    report = samples["single"]()
+    (target,) = report.targets
+    finding = replace(
+        target.explanation.findings[0], predicted_error="first line\nsecond line", fix=(Fix("pip", "pip one\npip two"),)
+    )
+    told = replace(target, explanation=replace(target.explanation, findings=(finding,)))
+    page = render(replace(report, targets=(told,)), "html", RenderOptions())
+    assert "first line\nsecond line</pre>" in page
+    assert "<span>one</span>\n<span>pip</span>" in page
 
 
 def test_findings_of_several_targets_are_told_once(samples: Samples) -> None:
