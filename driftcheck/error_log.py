@@ -43,12 +43,10 @@ def answer(report: Report, log_text: str, source: str) -> Report:
     ``source`` is what the user called the log. A log without a line that tells of an error is answered by none.
     """
     errors = _errors(log_text)
-    return redacted(
-        replace(report, targets=tuple(_answered(target, errors, log_text, source) for target in report.targets))
-    )
+    return redacted(replace(report, targets=tuple(_answered(target, errors, source) for target in report.targets)))
 
 
-def _answered(target: Target, errors: Sequence[_Error], log_text: str, source: str) -> Target:
+def _answered(target: Target, errors: Sequence[_Error], source: str) -> Target:
     findings = (*target.explanation.findings, *(entry.finding for entry in target.suppressed))
     predictions = [_prediction(finding) for finding in _new_first(findings)]
     for chain in _chains(errors):
@@ -65,7 +63,7 @@ def _answered(target: Target, errors: Sequence[_Error], log_text: str, source: s
                         suppressed=tuple(entry for entry in target.suppressed if entry.finding not in again),
                         error=ErrorAnswer(source, error.text[:_TEXT_LIMIT], found.identity, match),
                     )
-    return replace(target, error=ErrorAnswer(source, _last(errors, log_text)[:_TEXT_LIMIT], None, None))
+    return replace(target, error=ErrorAnswer(source, _last(errors)[:_TEXT_LIMIT], None, None))
 
 
 def _new_first(findings: Iterable[Finding]) -> list[Finding]:
@@ -116,15 +114,12 @@ def _chains(errors: Sequence[_Error]) -> Iterator[list[_Error]]:
     return iter(by_chain.values())
 
 
-def _last(errors: Sequence[_Error], log_text: str) -> str:
-    """What to show where nothing matches: the last exception, else the last line about an error, else the last one."""
+def _last(errors: Sequence[_Error]) -> str:
+    """What to show where nothing matches: the last exception, else the last line about an error, else nothing."""
     for error in reversed(errors):
         if _CLASS.match(error.text):
             return error.text
-    if errors:
-        return errors[-1].text
-    rest = [text for raw in _lines(log_text) if (text := _without_prefixes(raw).strip())]
-    return Redactor().text(rest[-1]) if rest else ""
+    return errors[-1].text if errors else ""
 
 
 def _lines(log_text: str) -> Iterator[str]:
@@ -242,7 +237,7 @@ def _prediction(finding: Finding) -> _Prediction:
     shape = _shape(said) if telling else ""
     if len(re.findall(r"[A-Za-z]{2,}", shape)) < 2:
         shape = ""
-    return _Prediction(finding, said, telling, shape, _named(said), _lacking(finding))
+    return _Prediction(finding, said, telling, shape, _named(said) | _missing_too(finding), _lacking(finding))
 
 
 def _verbatim(one: _Prediction, text: str) -> bool:
@@ -327,6 +322,14 @@ def _classes(text: str) -> Iterator[re.Match[str]]:
 def _groups(pattern: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
     for match in pattern.finditer(text):
         yield from ((kind, value.rstrip(".")) for kind, value in match.groupdict().items() if value)
+
+
+def _missing_too(finding: Finding) -> frozenset[tuple[str, str, str]]:
+    """Every library that is missing, as ``_named`` has it: the loader tells of the first one, and then of the next."""
+    if finding.code != "LIB001":
+        return frozenset()
+    paths = [entry.path for entry in finding.evidence]
+    return frozenset(("loader", "missing", path[-1]) for path in paths if path[-2:-1] == ("missing",))
 
 
 def _lacking(finding: Finding) -> frozenset[str]:

@@ -193,6 +193,22 @@ def test_a_missing_distribution_without_a_predicted_text_is_known_by_its_module(
     assert answered("ModuleNotFoundError: No module named 'typing_extensions'", missing) == ("PKG010", "pattern")
 
 
+def test_each_library_that_a_finding_lacks_is_explained_by_it() -> None:
+    """Once the first one is there, the loader tells of the second."""
+    here = ("libraries", "files", "cv2/cv2.abi3.so", "missing")
+    evidence = tuple(Evidence("target", (*here, name), {}) for name in ("libGL.so.1", "libgthread-2.0.so.0"))
+    missing = finding("LIB001", LIBGL, evidence=evidence)
+    second = LIBGL.replace("libGL.so.1", "libgthread-2.0.so.0")
+    assert answered(traceback(second), missing) == ("LIB001", "pattern")
+    assert answered(traceback(second.replace("gthread", "gio")), missing) == (None, None)
+
+
+@pytest.mark.parametrize("log", ["", "\n \n", "INFO started\n", "\x00\xff\ufffd{k\n"])
+def test_a_log_that_tells_of_no_error_shows_none(log: str) -> None:
+    found = answer(report(), log, "run.log").targets[0].error
+    assert found == ErrorAnswer("run.log", "", None, None)
+
+
 def test_a_cause_stands_next_to_the_effect_that_is_seen() -> None:
     cause = finding("PY001", None)
     effect = finding("PKG007", NUMPY, caused_by=cause.identity)
