@@ -67,28 +67,12 @@ def cudnn_families() -> tuple[CudnnFamily, ...]:
 
 @functools.cache
 def onnxruntime_gpu() -> tuple[OnnxruntimeGpu, ...]:
-    return tuple(
-        OnnxruntimeGpu(row["versions"], row["cuda"], row["cudnn"], tuple(row["sonames"]), row["source"])
-        for row in tables.table("onnxruntime-gpu")["rows"]
-    )
+    return tables.rows(OnnxruntimeGpu, "onnxruntime-gpu")
 
 
 @functools.cache
 def opened_libraries() -> tuple[OpenedLibraries, ...]:
-    return tuple(
-        OpenedLibraries(
-            distribution=row["distribution"],
-            versions=row["versions"],
-            opens=tuple(row["opens"]),
-            finds_wheels=row["finds_wheels"],
-            needed_for=row["needed_for"],
-            predicted_error=row["predicted_error"],
-            impact=row["impact"],
-            pip=row["pip"],
-            source=row["source"],
-        )
-        for row in tables.table("cuda-opened")["rows"]
-    )
+    return tables.rows(OpenedLibraries, "cuda-opened")
 
 
 @functools.cache

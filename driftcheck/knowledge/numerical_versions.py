@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from driftcheck.knowledge.tables import table
+from driftcheck.knowledge import tables
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,4 @@ class NumericalVersion:
 @functools.cache
 def rows() -> tuple[NumericalVersion, ...]:
     """In the order in which they are asked: the first row of a distribution that applies speaks."""
-    return tuple(
-        NumericalVersion(
-            distribution=row["distribution"],
-            computes=row["computes"],
-            part=row["part"],
-            boundary=row["boundary"],
-            when=row["when"],
-            effect=row["effect"],
-            impact=row["impact"],
-            confidence=row["confidence"],
-            predicted_error=row["predicted_error"],
-            source=row["source"],
-        )
-        for row in table("numerical-versions")["rows"]
-    )
+    return tables.rows(NumericalVersion, "numerical-versions")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from driftcheck.knowledge.tables import table
+from driftcheck.knowledge import tables
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,4 @@ class Pair:
 
 @functools.cache
 def pairs() -> tuple[Pair, ...]:
-    return tuple(
-        Pair(
-            distribution=row["distribution"],
-            versions=row["versions"],
-            other=row["other"],
-            other_versions=row["other_versions"],
-            missing_too=row["missing_too"],
-            beside=row["beside"],
-            unless=row["unless"],
-            predicted_error=row["predicted_error"],
-            confidence=row["confidence"],
-            fix=row["fix"],
-            source=row["source"],
-        )
-        for row in table("incompatible-pairs")["rows"]
-    )
+    return tables.rows(Pair, "incompatible-pairs")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.resources
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from packaging.specifiers import SpecifierSet
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Row = TypeVar("_Row", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -74,70 +80,22 @@ class LibraryPackage:
 
 @functools.cache
 def program_needs() -> tuple[ProgramNeed, ...]:
-    return tuple(
-        ProgramNeed(
-            distribution=row["distribution"],
-            versions=row["versions"],
-            kind=row["kind"],
-            any_of=tuple(row["any_of"]),
-            when=row["when"],
-            core=row["core"],
-            needed_for=row["needed_for"],
-            predicted_error=row["predicted_error"],
-            impact=row["impact"],
-            wheel_platform=row["wheel_platform"],
-            unless_variables=tuple(row["unless_variables"]),
-            unless_distributions=tuple(row["unless_distributions"]),
-            debian=tuple(row["debian"]),
-            source=row["source"],
-        )
-        for row in table("programs")["rows"]
-    )
+    return rows(ProgramNeed, "programs")
 
 
 @functools.cache
 def standard_module_needs() -> tuple[StandardModuleNeed, ...]:
-    return tuple(
-        StandardModuleNeed(
-            module=row["module"],
-            distribution=row["distribution"],
-            versions=row["versions"],
-            predicted_error=row["predicted_error"],
-            source=row["source"],
-        )
-        for row in table("standard-modules")["rows"]
-    )
+    return rows(StandardModuleNeed, "standard-modules")
 
 
 @functools.cache
 def processor_needs() -> tuple[ProcessorNeed, ...]:
-    return tuple(
-        ProcessorNeed(
-            distribution=row["distribution"],
-            versions=row["versions"],
-            flags=tuple(row["flags"]),
-            level=row["level"],
-            predicted_error=row["predicted_error"],
-            source=row["source"],
-        )
-        for row in table("processors")["rows"]
-    )
+    return rows(ProcessorNeed, "processors")
 
 
 @functools.cache
 def library_packages() -> tuple[LibraryPackage, ...]:
-    return tuple(
-        LibraryPackage(
-            soname=row["soname"],
-            debian=row["debian"],
-            debian_t64=row["debian_t64"],
-            fedora=row["fedora"],
-            alpine=row["alpine"],
-            pip=row["pip"],
-            source=row["source"],
-        )
-        for row in table("library-packages")["rows"]
-    )
+    return rows(LibraryPackage, "library-packages")
 
 
 def table(name: str) -> Mapping[str, Any]:
@@ -145,6 +103,15 @@ def table(name: str) -> Mapping[str, Any]:
     file = importlib.resources.files("driftcheck.knowledge").joinpath(f"{name.replace('-', '_')}.json")
     loaded: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return loaded
+
+
+def rows(kind: type[_Row], name: str) -> tuple[_Row, ...]:
+    """The rows of a table as values of a dataclass, whose fields are keys of each row; lists become tuples."""
+    keys = [field.name for field in dataclasses.fields(kind)]
+    return tuple(
+        kind(**{key: tuple(row[key]) if isinstance(row[key], list) else row[key] for key in keys})
+        for row in table(name)["rows"]
+    )
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from driftcheck.knowledge.tables import table
+from driftcheck.knowledge import tables
 
 
 @dataclass(frozen=True)
@@ -48,43 +48,10 @@ class VariableValue:
 @functools.cache
 def differences() -> tuple[VariableDifference, ...]:
     """In the order in which they are asked: the first row of a variable that applies speaks."""
-    return tuple(
-        VariableDifference(
-            variable=row["variable"],
-            read_by=tuple(row["read_by"]),
-            versions=row["versions"],
-            target=row["target"],
-            value=row["value"],
-            default=tuple(row["default"]),
-            effect=row["effect"],
-            impact=row["impact"],
-            confidence=row["confidence"],
-            predicted_error=row["predicted_error"],
-            source=row["source"],
-        )
-        for row in table("variable-differences")["rows"]
-    )
+    return tables.rows(VariableDifference, "variable-differences")
 
 
 @functools.cache
 def values() -> tuple[VariableValue, ...]:
     """In the order in which they are asked: the first row of a variable that applies speaks."""
-    return tuple(
-        VariableValue(
-            variable=row["variable"],
-            read_by=tuple(row["read_by"]),
-            versions=row["versions"],
-            accepts=row["accepts"],
-            refuses=row["refuses"],
-            beside=row["beside"],
-            unless=row["unless"],
-            missing_file=row["missing_file"],
-            needs=row["needs"],
-            effect=row["effect"],
-            impact=row["impact"],
-            confidence=row["confidence"],
-            predicted_error=row["predicted_error"],
-            source=row["source"],
-        )
-        for row in table("variable-values")["rows"]
-    )
+    return tables.rows(VariableValue, "variable-values")
