@@ -51,13 +51,7 @@ def pytest_configure() -> None:
             del os.environ[name]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.pluginmanager.hasplugin("xdist"):
-        # Several processes (CI): what shares an engine or the fixtures of a module stays in one of them.
-        for item in items:
-            group = "engine" if item.get_closest_marker("engine") else item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(group))
     for marker, reason in HEAVY.items():
         if not config.getoption(f"--{marker}"):
             for item in items:
