@@ -31,7 +31,8 @@ class LIB001(Contradiction):
 
     Decided: the search of the loader is done again. A module: breaks, certain. A library that is opened by name:
     slows, likely; breaks, likely, where it is all the machine code of its distribution (LightGBM without libgomp:
-    `OSError: libgomp.so.1: ...`). A part of the standard library that user interfaces need: a note. Likely where a
+    `OSError: libgomp.so.1: ...`). A module that its package tries and does without (Numba's layers of threads):
+    slows, likely. A part of the standard library that user interfaces need: a note. Likely where a
     required distribution is presumed to have loaded something, or where an unrelated one holds a file of this
     name; possible where a related one does, whose start may load it by hand. Libraries that the same files
     lack are one finding, which begins with the one that is seen first.

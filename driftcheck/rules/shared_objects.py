@@ -29,6 +29,9 @@ _SPARE = frozenset(
     _tkinter _curses _curses_panel readline _gdbm _dbm nis ossaudiodev audioop spwd _crypt xxlimited xxlimited_35
     """.split()  # noqa: SIM905 - a list of words to read
 )
+# Modules that their package tries in turn, and goes on without, by (distribution, name): Numba's layers of threads, of
+# which workqueue needs no library (github.com/numba/numba, numba/np/ufunc/parallel.py, _launch_threads).
+_TRIED = frozenset({("numba", "numba.np.ufunc.omppool"), ("numba", "numba.np.ufunc.tbbpool")})
 _MODULE = re.compile(r"(?:\.(?:cpython-\d+|abi3|pypy\d)[\w-]*)?\.so$")
 
 # What a wheel may expect of every system (PEP 600 and its predecessors, less what belongs to a desktop).
@@ -142,6 +145,8 @@ def impact_of(one: Failing) -> Impact:
         return Impact.BREAKS if one.alone else Impact.SLOWS
     if one.owner == "python" and is_spare(one.key):
         return Impact.NOTE
+    if (one.owner, module_name(one.key)) in _TRIED:
+        return Impact.SLOWS
     return Impact.BREAKS
 
 
@@ -182,6 +187,8 @@ def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
     found = Confidence.CERTAIN
     if not one.is_module and not is_accelerator(one):
         found = Confidence.LIKELY  # who opens it, and what that one does without it, is not in the files
+    if (one.owner, module_name(one.key)) in _TRIED:
+        found = Confidence.LIKELY
     if one.record.get("lent"):
         found = Confidence.LIKELY  # what is lent is presumed to be loaded by then
     elsewhere = one.entry.get("elsewhere")

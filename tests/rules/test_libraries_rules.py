@@ -122,6 +122,22 @@ def test_a_package_around_one_library_is_of_no_use_without_it(modules: int, othe
     assert "a/libpath.py opens it" in found.explanation
 
 
+def test_numba_goes_on_without_a_layer_of_threads() -> None:
+    """Seen on Debian 12 with Numba 0.68 and neither library: a parallel loop runs, its layer is workqueue."""
+    folder = "numba/np/ufunc"
+    files = {
+        f"{folder}/omppool.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libgomp.so.1.0.0")),
+        f"{folder}/tbbpool.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libtbb.so.12")),
+        "numba/_helperlib.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libgone.so.1")),
+    }
+    found = {one.subject.name: (one.impact, one.confidence) for one in findings("LIB001", libraries=libraries(files))}
+    assert found == {
+        "libgone.so.1": (Impact.BREAKS, Confidence.CERTAIN),
+        "libgomp.so.1.0.0": (Impact.SLOWS, Confidence.LIKELY),
+        "libtbb.so.12": (Impact.SLOWS, Confidence.LIKELY),
+    }
+
+
 def test_what_somebody_may_have_loaded_is_not_certain() -> None:
     packages = distributions(
         distribution("a", requires={"b": ""}), distribution("b", modules={"b": True}), distribution("c")
