@@ -457,7 +457,7 @@ def _requirements(entries: Mapping[str, _Install]) -> str:
 
 
 def _sorted(specifiers: SpecifierSet) -> str:
-    return ",".join(sorted(str(entry) for entry in specifiers))
+    return ",".join(sorted({str(entry) for entry in specifiers}))
 
 
 def _listed(words: Iterable[str]) -> str:

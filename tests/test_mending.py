@@ -121,6 +121,13 @@ def test_ranges_of_several_findings_go_together() -> None:
     ]
 
 
+def test_what_two_findings_ask_alike_is_asked_once() -> None:
+    same = finding("PKG001", pip('install "numpy>=2"'))
+    assert typed(same, finding("LIB011", pip('install --upgrade "numpy>=2"'))) == [
+        "python -m pip install --upgrade 'numpy>=2'"
+    ]
+
+
 def test_what_is_written_anew_is_a_command_of_its_own() -> None:
     found = typed(
         finding("PKG006", pip("install --force-reinstall --no-deps scipy==1.14.0")),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from driftcheck.diff import Change, own_distributions, required_name
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import effects
+from driftcheck.rules import effects, rivals
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, SPECIFICATIONS, count_of, distributions_of, pinned, pip_fix, titled
@@ -45,7 +45,8 @@ class PKG001(Contradiction):
     same module (opencv-python where opencv-python-headless is asked for).
 
     Fix: install the version of the baseline where it satisfies the requirement, else what the requirement
-    says.
+    says. Where no version would do for another installed distribution too, the one that requires is
+    upgraded instead.
 
     Limits: requirements that PEP 508 cannot parse, versions that PEP 440 cannot parse and markers about
     the kernel's release are not judged. Whether the code path that needs the distribution is ever taken
@@ -64,13 +65,14 @@ class PKG001(Contradiction):
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         distributions = distributions_of(target)
         broken = list(req.unmet(distributions, target.facts("python") or {}))
+        demands = rivals.demands(req.requirements_of(distributions, target.facts("python") or {})) if broken else {}
         pins = [(entry, error) for entry in broken if (error := req.transformers_error(entry)) is not None]
         pins.sort(key=lambda pin: req.TRANSFORMERS_PINS.index(pin[0].name))
         for entry in broken:
             error = next((text for pin, text in pins[:1] if pin is entry), None)
             checked = any(pin is entry for pin, _ in pins)
             certain = error is not None and req.transformers_is_certain(entry, broken, distributions)
-            yield self._finding(target, baseline, entry, error, checked=checked, certain=certain)
+            yield self._finding(target, baseline, entry, error, demands, checked=checked, certain=certain)
 
     def _finding(
         self,
@@ -78,6 +80,7 @@ class PKG001(Contradiction):
         baseline: Snapshot | None,
         entry: req.Unmet,
         error: str | None,
+        demands: Mapping[str, Sequence[rivals.Demand]],
         *,
         checked: bool,
         certain: bool,
@@ -118,7 +121,17 @@ class PKG001(Contradiction):
             evidence.append(at(target, "target", *HERE, stand_in, "version"))
             fix: tuple[Fix, ...] = ()
         else:
-            fix = pip_fix(target, f"install {self._mending(entry, distributions, known)}")
+            command = self._mending(entry, distributions, known)
+            rival = rivals.rival(entry, demands) if command == req.fitting(entry, None) else None
+            if rival is not None:
+                # To give one what it wants would take it from the other.
+                wanted = req.ordered(rival.specifiers)
+                explanation += (
+                    f" No version would do for {titled(distributions[rival.owner])} too, which needs {wanted}."
+                )
+                evidence.append(at(target, "target", *HERE, rival.owner, "requires", rival.stated))
+                command = self._another(entry.owner, demands)
+            fix = pip_fix(target, f"install {command}")
         return self.finding(
             impact,
             confidence,
@@ -138,6 +151,12 @@ class PKG001(Contradiction):
         if before is not None and unmoved and req.version_of(before) not in {None, req.version_of(after)}:
             return pinned(before)
         return req.fitting(entry, known)
+
+    @staticmethod
+    def _another(owner: str, demands: Mapping[str, Sequence[rivals.Demand]]) -> str:
+        """What to hand to pip for a newer version of the one that requires."""
+        bounds = req.ordered(rivals.together(owner, demands))
+        return f'--upgrade "{owner}{bounds}"' if bounds else f"--upgrade {owner}"
 
     @staticmethod
     def _stand_in(entry: req.Unmet, distributions: dict[str, Any], known: dict[str, Any]) -> str | None:

@@ -250,9 +250,8 @@ def _text(requirement: Requirement) -> str:
 
 def ordered(specifiers: SpecifierSet) -> str:
     """``>=1.31.0,<3.0``: from the lower bound to the upper, as people write it (a set has no order)."""
-    return ",".join(
-        str(entry) for entry in sorted(specifiers, key=lambda entry: (_ORDER.index(entry.operator), str(entry)))
-    )
+    listed = sorted(specifiers, key=lambda entry: (_ORDER.index(entry.operator), str(entry)))
+    return ",".join(dict.fromkeys(str(entry) for entry in listed))
 
 
 _ORDER = (">=", ">", "~=", "==", "===", "!=", "<", "<=")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packaging.specifiers import SpecifierSet
 from support.snapshots import SITE, distribution, distributions, findings, python, snapshot
 
 from driftcheck.diff import changes
@@ -14,6 +15,7 @@ from driftcheck.explain import explain_pair
 from driftcheck.findings import Confidence, Finding, Impact
 from driftcheck.rules import all_rules
 from driftcheck.rules.base import PARAGRAPHS, Contradiction, Drift, Sides, paragraphs_of, title_of
+from driftcheck.rules.rivals import may_agree
 
 RULES = [rule for rule in all_rules() if rule.code.startswith("PKG")]
 
@@ -57,6 +59,57 @@ def test_where_only_the_one_that_requires_has_moved_it_moves_back() -> None:
     target = packages(distribution("tokenizers", "0.21.4", requires={"huggingface-hub<1.0": ""}), hub)
     (found,) = findings("PKG001", baseline=baseline, packages=target)
     assert found.fix[0].text == "python -m pip install tokenizers==0.23.3"
+
+
+def rivals(*, wanted: str, elsewhere: str, owned: str = "tokenizers>=0.20") -> Finding:
+    """tokenizers wants one huggingface-hub, transformers another, and 2.4.0 is installed."""
+    target = packages(
+        distribution("huggingface-hub", "2.4.0"),
+        distribution("tokenizers", "0.21.4", requires={wanted: ""}),
+        distribution("transformers", "5.23.0", requires={elsewhere: "", owned: ""}),
+    )
+    return next(f for f in findings("PKG001", packages=target) if f.subject.name == "tokenizers -> huggingface-hub")
+
+
+def test_where_no_version_would_do_for_both_the_one_that_requires_is_upgraded() -> None:
+    found = rivals(wanted="huggingface-hub>=0.16,<1.0", elsewhere="huggingface-hub>=1.31,<3.0")
+    assert found.fix[0].text == 'python -m pip install --upgrade "tokenizers>=0.20"'
+    assert "No version would do for transformers 5.23.0 too, which needs >=1.31,<3.0." in found.explanation
+    assert found.evidence[-1].path[-1] == "huggingface-hub>=1.31,<3.0"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["huggingface-hub", "huggingface-hub>=0.30", "huggingface-hub!=0.16", "huggingface-hub>0.99.9"]
+)
+def test_where_one_version_would_do_for_both_it_is_asked_for(elsewhere: str) -> None:
+    found = rivals(wanted="huggingface-hub>=0.16,<1.0", elsewhere=elsewhere)
+    assert found.fix[0].text == 'python -m pip install "huggingface-hub>=0.16,<1.0"'
+    assert "No version" not in found.explanation
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agree"),
+    [
+        ("<1.0", ">=1.0", False),
+        ("<=1.0", ">=1.0", True),
+        ("<=1.0", ">1.0", False),
+        ("==1.*", ">=1.5", True),
+        ("==1.*", ">=2", False),
+        ("~=1.4", "<1.4", False),
+        ("==1.0", "!=1.0", False),
+        (">=1.0", "!=1.0", True),
+        (">=1.0,<1.1", "!=1.0.*", False),
+        (">=1.5", "!=1.5.*", True),
+        (">=1!2", "!=1!2.*", True),
+        ("==1.0+cpu", ">=1", True),
+        ("===anything", ">=1", True),
+        ("", "", True),
+        ("<1", "", True),
+    ],
+)
+def test_requirements_that_no_version_meets_together(one: str, other: str, agree: bool) -> None:
+    assert may_agree(SpecifierSet(one), SpecifierSet(other)) is agree
+    assert may_agree(SpecifierSet(other), SpecifierSet(one)) is agree
 
 
 def test_an_externally_managed_interpreter_is_mentioned() -> None:
