@@ -1,6 +1,4 @@
-"""What the rules about the GPU stack ask of the sections ``cuda`` and ``gpu``: which copies of a library there are,
-which one the loader takes, what was built for which CUDA, and which devices are there.
-"""
+"""What the rules of family GPU ask of the CUDA libraries: which copies of one there are, and which the loader takes."""
 
 from __future__ import annotations
 
@@ -12,9 +10,6 @@ from typing import Any
 from driftcheck.findings import Evidence
 from driftcheck.rules.base import at, lookup
 from driftcheck.snapshot import Snapshot
-
-# Frameworks whose builds for CUDA are chosen by name or by index. TensorFlow's wheel for Linux is one for CUDA always.
-_CHOSEN = re.compile(r"^(?:torch|onnxruntime|cupy|vllm|xformers|flash_attn|jax_cuda\d+_plugin|xla_cuda\d+)$")
 
 
 @dataclass(frozen=True)
@@ -117,33 +112,6 @@ def taken(snapshot: Snapshot, component: str, soname: str, *, beside: str | None
 def provided(snapshot: Snapshot, soname: str) -> list[Copy]:
     """Every copy with this soname."""
     return [copy for name in components(snapshot) for copy in copies(snapshot, name) if copy.soname == soname]
-
-
-def builds(snapshot: Snapshot | None) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (lookup(snapshot, ("cuda", "builds")) or {}) if snapshot is not None else {}
-    return found
-
-
-def for_cuda(snapshot: Snapshot) -> list[str]:
-    """The frameworks that were installed as builds for CUDA, sorted."""
-    found = builds(snapshot)
-    return sorted(name for name in found if _CHOSEN.match(name) and found[name]["accelerator"] == "cuda")
-
-
-def devices(snapshot: Snapshot | None) -> dict[str, tuple[int, int] | None]:
-    """Compute capability by the number of each NVIDIA device; None where the driver did not say."""
-    if snapshot is None:
-        return {}
-    found: dict[str, tuple[int, int] | None] = {}
-    for number, device in sorted((lookup(snapshot, ("gpu", "nvidia", "devices")) or {}).items()):
-        match = re.match(r"^(\d{1,4})\.(\d{1,4})$", device["compute_capability"] or "")
-        found[number] = (int(match[1]), int(match[2])) if match else None
-    return found
-
-
-def without_gpu(snapshot: Snapshot | None) -> bool:
-    """Whether it was asked for NVIDIA devices and has none. False where nobody asked."""
-    return snapshot is not None and snapshot.facts("gpu") is not None and not devices(snapshot)
 
 
 def major(version: str | None) -> str | None:

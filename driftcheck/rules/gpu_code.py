@@ -114,11 +114,6 @@ def _evidence(target: Snapshot, code: Code, numbers: list[str], key: str) -> lis
     ]
 
 
-def _known_devices(target: Snapshot) -> dict[str, cuda.Level]:
-    found = {number: gpu.capability(device) for number, device in gpu.devices(target).items()}
-    return {number: level for number, level in found.items() if level is not None}
-
-
 def _carried(target: Snapshot, code: Code) -> str:
     """``sm_70 sm_75 compute_90``: what the libraries hold, oldest first."""
     names = {
@@ -163,7 +158,7 @@ class GPU002(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        level, found = gpu.driver_level(target), _known_devices(target)
+        level, found = gpu.driver_level(target), gpu.capabilities(target)
         if level is None or not found:
             return
         for code, numbers in _grouped(target, found, lambda one: one.only_ptx and _too_new(one, level.value)):
@@ -270,7 +265,7 @@ class GPU003(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        found = _known_devices(target)
+        found = gpu.capabilities(target)
         groups = list(_grouped(target, found, lambda one: one.nothing or one.partly))
         frameworks = [code for code, numbers in groups if code.nothing and not _CORE.match(code.name)]
         for code, numbers in groups:

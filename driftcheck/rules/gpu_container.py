@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import gpu_facts as gpu
+from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.gpu_facts import NVIDIA, Facts
 from driftcheck.snapshot import Snapshot
@@ -59,7 +60,7 @@ class GPU004(Contradiction):
             return
         library = facts["libcuda"]
         if library is None:
-            if gpu.numbered_files(facts) and gpu.builds(target):
+            if gpu.numbered_files(facts) and gpu.built_for_cuda(target):
                 yield self._missing(target, facts)
         elif library["init"] == 34 or (library["init"] is None and "/stubs/" in library["path"]):
             yield self._stub(
@@ -164,7 +165,7 @@ class GPU009(Contradiction):
         yield self.finding(
             Impact.BREAKS,
             Confidence.CERTAIN if answer else Confidence.LIKELY,
-            f"{'This user' if uid is None else f'User {uid}'} may not open {gpu.listed(denied)}",
+            f"{'This user' if uid is None else f'User {uid}'} may not open {wheels.listed(denied)}",
             Subject("driver", "device-files"),
             f"{denied[0]} has mode {node['mode']} and belongs to user {node['uid']} and group {node['gid']}.",
             predicted_error=gpu.start_error(target, 100),
@@ -217,7 +218,7 @@ class GPU010(Contradiction):
         if facts is None or gpu.placed(target) or gpu.started_without_devices(target):
             return
         answer = (facts["libcuda"] or {}).get("init")
-        if facts["kernel_module"] is None or answer == 0 or not gpu.builds(target):
+        if facts["kernel_module"] is None or answer == 0 or not gpu.built_for_cuda(target):
             return
         evidence = [at(target, "target", *NVIDIA, "kernel_module", "version"), *gpu.uses_cuda(target)[:4]]
         if not gpu.numbered_files(facts) and _contained(target):

@@ -10,8 +10,9 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import gpu_libraries as known
 from driftcheck.knowledge import tables
 from driftcheck.rules import cuda_copies as cuda
+from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import shared_objects as so
-from driftcheck.rules.base import Contradiction, Sides, at, lookup
+from driftcheck.rules.base import Contradiction, Sides, at
 from driftcheck.rules.cuda_copies import Copy
 from driftcheck.rules.distributions import distributions_of, pip_fix
 from driftcheck.snapshot import Snapshot
@@ -73,7 +74,7 @@ class GPU020(Contradiction):
                 + (f" and {len(others) - so.NAMED} more" if len(others) > so.NAMED else "")
                 + ".",
                 predicted_error="RuntimeError: cuDNN error: CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH"
-                if "torch" in cuda.for_cuda(target)
+                if "torch" in gpu.chosen_for_cuda(target)
                 else "CUDNN_STATUS_SUBLIBRARY_VERSION_MISMATCH",
                 evidence=[main.evidence(target), *(part.evidence(target) for part, _ in others[: so.NAMED])],
                 fix=[_away(first)],
@@ -155,7 +156,7 @@ class GPU021(Contradiction):
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
         torch = distributions_of(target).get("torch")
-        if torch is None or "torch" not in cuda.for_cuda(target):
+        if torch is None or "torch" not in gpu.chosen_for_cuda(target):
             return
         stated, compiled = _cudnn_of(torch)
         found = cuda.taken(target, "cudnn", f"libcudnn.so.{compiled[0]}") if compiled else None
@@ -196,7 +197,7 @@ def _cudnn_of(torch: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
 
 def _refusal(target: Snapshot, compiled: tuple[int, ...], runtime: tuple[int, ...]) -> str:
     """The words of torch/backends/cudnn/__init__.py (2.13.0), with its two spaces."""
-    path = (lookup(target, ("variables", "variables", "LD_LIBRARY_PATH")) or {}).get("value")
+    path = gpu.variable(target, "LD_LIBRARY_PATH")
     text = (
         f"RuntimeError: cuDNN version incompatibility: PyTorch was compiled  against {compiled} but found runtime "
         f"version {runtime}. PyTorch already comes bundled with cuDNN. One option to resolving this error is to "
@@ -249,14 +250,14 @@ class GPU022(Contradiction):
             row = next((row for row in known.cudnn_families() if tables.in_range(row.versions, version)), None)
             old = {
                 number: capability
-                for number, capability in cuda.devices(target).items()
-                if row is not None and capability is not None and capability < row.lowest_capability
+                for number, capability in gpu.capabilities(target).items()
+                if row is not None and capability < row.lowest_capability
             }
             if row is None or not old:
                 continue
             number, capability = min(old.items())
             lowest = cuda.text(row.lowest_capability)
-            name = lookup(target, ("gpu", "nvidia", "devices", number, "name")) or f"Device {number}"
+            name = gpu.devices(target)[number]["name"] or f"Device {number}"
             code = sum(part * scale for part, scale in zip((*found.version, 0)[:3], (10000, 100, 1), strict=True))
             yield self.finding(
                 Impact.BREAKS,
@@ -267,14 +268,11 @@ class GPU022(Contradiction):
                 predicted_error=f"RuntimeError: cuDNN version {code} is not compatible with devices with SM < "
                 f"{lowest}. Please install a version of PyTorch with a compatible cuDNN version. "
                 "https://github.com/pytorch/pytorch/blob/main/RELEASE.md#release-compatibility-matrix"
-                if "torch" in cuda.for_cuda(target)
+                if "torch" in gpu.chosen_for_cuda(target)
                 else None,
                 evidence=[
                     found.evidence(target),
-                    *(
-                        at(target, "target", "gpu", "nvidia", "devices", one, "compute_capability")
-                        for one in list(old)[: so.NAMED]
-                    ),
+                    *(at(target, "target", *gpu.on_device(one, "compute_capability")) for one in list(old)[: so.NAMED]),
                 ],
                 fix=[
                     Fix(

@@ -8,6 +8,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
+from driftcheck.rules import wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.rules.gpu_facts import NVIDIA
 from driftcheck.snapshot import Snapshot
@@ -54,7 +55,7 @@ class GPU012(Drift):
         before, after = _kinds(baseline), _kinds(target)
         if not before or after or gpu.numbered_files(gpu.nvidia(target) or {}):
             return
-        built = lookup(target, ("cuda", "builds")) or {}
+        built = gpu.builds(target)
         wanting = [name for name, record in sorted(built.items()) if record["accelerator"] in {"cuda", "rocm"}]
         ours = gpu.started_without_devices(target)
         vendor = next(iter(before))
@@ -78,10 +79,10 @@ class GPU012(Drift):
             Confidence.LIKELY if wanting and not ours else Confidence.POSSIBLE,
             "The baseline has a GPU, the target has none",
             Subject("gpu", "devices"),
-            f"The baseline has {gpu.listed(names)}."
-            + (f" {gpu.listed(wanting)} {'was' if len(wanting) == 1 else 'were'} built for one." if wanting else "")
+            f"The baseline has {wheels.listed(names)}."
+            + (f" {wheels.listed(wanting)} {'was' if len(wanting) == 1 else 'were'} built for one." if wanting else "")
             + (" The image was started for this measurement without options, so without GPUs." if ours else ""),
-            predicted_error=self._error(target) if "torch" in gpu.builds(target) else None,
+            predicted_error=self._error(target) if "torch" in gpu.built_for_cuda(target) else None,
             evidence=evidence,
             fix=[Fix("docker-run", "--gpus all")] if vendor == "NVIDIA" else
             [Fix("docker-run", "--device /dev/kfd --device /dev/dri --group-add video --group-add render")],
@@ -142,7 +143,7 @@ class GPU013(Drift):
         )
         if ours and theirs and ours != theirs:
             yield self._another(
-                f"AMD {gpu.listed(sorted(theirs))} instead of {gpu.listed(sorted(ours))}",
+                f"AMD {wheels.listed(sorted(theirs))} instead of {wheels.listed(sorted(ours))}",
                 [at(baseline, "baseline", *_AMD, "devices"), at(target, "target", *_AMD, "devices")],
             )
 
@@ -196,7 +197,9 @@ class GPU013(Drift):
             f"The GPU has {after / GIB:.1f} GiB of memory instead of {before / GIB:.1f} GiB",
             Subject("gpu", "memory"),
             "What filled the baseline's GPU does not fit into this one.",
-            predicted_error="torch.OutOfMemoryError: CUDA out of memory." if "torch" in gpu.builds(target) else None,
+            predicted_error="torch.OutOfMemoryError: CUDA out of memory."
+            if "torch" in gpu.built_for_cuda(target)
+            else None,
             evidence=[
                 at(baseline, "baseline", *gpu.on_device(old, "memory_bytes")),
                 at(target, "target", *gpu.on_device(new, "memory_bytes")),

@@ -9,6 +9,7 @@ from typing import Any
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
+from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import torch_from
 from driftcheck.rules.gpu_facts import NVIDIA, Facts, Fit
@@ -90,7 +91,7 @@ class GPU001(Contradiction):
         return self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if sure else Confidence.POSSIBLE,
-            f"{driver} is too old for CUDA {cuda.spelled(runtime)}, which {gpu.listed(names)} "
+            f"{driver} is too old for CUDA {cuda.spelled(runtime)}, which {wheels.listed(names)} "
             f"{'needs' if len(names) == 1 else 'need'}",
             Subject("cuda", cuda.spelled(runtime)),
             f"Programs for CUDA {cuda.spelled(runtime)} start on a driver of CUDA "
@@ -120,11 +121,11 @@ def _wanted(target: Snapshot) -> tuple[dict[str, tuple[cuda.Level, tuple[str, ..
     runtime libraries that lie there.
     """
     found: dict[str, tuple[cuda.Level, tuple[str, ...]]] = {}
-    for name, record in gpu.builds(target).items():
+    for name, record in gpu.built_for_cuda(target).items():
         level = cuda.level(record.get("cuda"))
         if level is not None:
             found[name] = (level, ("cuda", "builds", name, "cuda"))
-    if found or gpu.builds(target):
+    if found or gpu.built_for_cuda(target):
         return found, False
     libraries: dict[str, Any] = lookup(target, ("cuda", "libraries", "cudart")) or {}
     for file, record in sorted(libraries.items()):

@@ -20,6 +20,8 @@ from driftcheck.snapshot import Snapshot
 Facts = Mapping[str, Any]
 
 NVIDIA = ("gpu", "nvidia")
+# Frameworks whose builds for CUDA are chosen by name or by index. TensorFlow's wheel for Linux is one for CUDA always.
+_CHOSEN = re.compile(r"^(?:torch|onnxruntime|cupy|vllm|xformers|flash_attn|jax_cuda\d+_plugin|xla_cuda\d+)$")
 COMPATIBILITY = "https://docs.nvidia.com/deploy/cuda-compatibility"
 TOOLKIT = "https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest"
 
@@ -68,9 +70,22 @@ def devices(snapshot: Snapshot) -> Mapping[str, Facts]:
     return found
 
 
+def without_gpu(snapshot: Snapshot) -> bool:
+    """Whether it was asked for NVIDIA devices and has none. False where nobody asked."""
+    return snapshot.facts("gpu") is not None and not devices(snapshot)
+
+
 def capability(device: Facts) -> cuda.Level | None:
     """The compute capability of a device."""
     return cuda.level(device.get("compute_capability"))
+
+
+def capabilities(snapshot: Snapshot) -> dict[str, cuda.Level]:
+    """The compute capability of each NVIDIA device, by its number; those of which the driver did not say it are left
+    out.
+    """
+    found = {number: capability(device) for number, device in sorted(devices(snapshot).items())}
+    return {number: level for number, level in found.items() if level is not None}
 
 
 def device_text(device: Facts) -> str:
@@ -95,28 +110,32 @@ def started_without_devices(snapshot: Snapshot) -> bool:
     return snapshot.header.get("run_defaults") is True and not placed(snapshot)
 
 
-def builds(snapshot: Snapshot) -> Mapping[str, Facts]:
-    """Frameworks whose files say that they were built for CUDA, by name."""
-    found: Mapping[str, Facts] = lookup(snapshot, ("cuda", "builds")) or {}
-    return {name: record for name, record in sorted(found.items()) if record.get("accelerator") == "cuda"}
+def builds(snapshot: Snapshot | None) -> Mapping[str, Facts]:
+    """What the files of frameworks say of how they were built, by name."""
+    found: Mapping[str, Facts] = (lookup(snapshot, ("cuda", "builds")) or {}) if snapshot is not None else {}
+    return found
+
+
+def built_for_cuda(snapshot: Snapshot) -> Mapping[str, Facts]:
+    """Those of them that say that they were built for CUDA."""
+    return {name: record for name, record in sorted(builds(snapshot).items()) if record["accelerator"] == "cuda"}
+
+
+def chosen_for_cuda(snapshot: Snapshot) -> list[str]:
+    """Those of which somebody chose the build for CUDA, and not the one for CPUs."""
+    return [name for name in built_for_cuda(snapshot) if _CHOSEN.match(name)]
 
 
 def uses_cuda(snapshot: Snapshot) -> list[Evidence]:
     """Why one may think that this environment wants a GPU: frameworks that were built for CUDA. Empty where none is."""
-    return [at(snapshot, "target", "cuda", "builds", name, "accelerator") for name in builds(snapshot)]
+    return [at(snapshot, "target", "cuda", "builds", name, "accelerator") for name in built_for_cuda(snapshot)]
 
 
 def variable(snapshot: Snapshot, name: str) -> str | None:
-    """The value of an environment variable; None where it is not set, hidden or not measured."""
+    """The value of an environment variable, which may be empty; None where it is not set, hidden or not measured."""
     record = lookup(snapshot, ("variables", "variables", name))
     value = record.get("value") if isinstance(record, dict) else None
     return value if isinstance(value, str) else None
-
-
-def listed(names: list[str], limit: int = 4) -> str:
-    """``torch, vllm and 3 more``."""
-    shown = ", ".join(names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 def version_evidence(target: Snapshot, facts: Facts) -> list[Evidence]:
@@ -148,7 +167,7 @@ def device_files_usable(facts: Facts) -> bool:
 def start_error(snapshot: Snapshot, code: int) -> str:
     """What one sees where CUDA does not start with this code: torch's words where torch is there, else CUDA's own."""
     text = CUDA_ERRORS.get(code, f"error {code}")
-    if "torch" not in builds(snapshot):
+    if "torch" not in built_for_cuda(snapshot):
         return text
     if code == 100:
         return "RuntimeError: No CUDA GPUs are available"
@@ -159,7 +178,7 @@ def start_error(snapshot: Snapshot, code: int) -> str:
 
 def no_driver_error(snapshot: Snapshot) -> str:
     """What one sees where no libcuda.so.1 can be loaded."""
-    if "torch" in builds(snapshot):
+    if "torch" in built_for_cuda(snapshot):
         return _NO_DRIVER
     return "libcuda.so.1: cannot open shared object file: No such file or directory"
 
@@ -167,7 +186,7 @@ def no_driver_error(snapshot: Snapshot) -> str:
 def kernel_error(snapshot: Snapshot, distribution: str, code: int) -> str:
     """What one sees where a kernel of a distribution cannot be launched. torch has a class of its own since 2.8."""
     text = CUDA_ERRORS[code]
-    version = req.parsed((lookup(snapshot, ("cuda", "builds", "torch")) or {}).get("version"))
+    version = req.parsed(builds(snapshot).get("torch", {}).get("version"))
     if distribution in {"torch", "torchvision", "torchaudio", "vllm", "xformers", "flash-attn"} and version:
         kind = "torch.AcceleratorError" if version.release >= (2, 8) else "RuntimeError"
         return f"{kind}: CUDA error: {text}"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import cuda_copies as cuda
 from driftcheck.rules import effects
+from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled, torch_from
@@ -38,7 +38,7 @@ def accelerator_of(snapshot: Snapshot, framework: str) -> str | None:
 
     jaxlib is for CPUs, and plugins beside it bring the rest.
     """
-    builds = cuda.builds(snapshot)
+    builds = gpu.builds(snapshot)
     if framework == "jaxlib" and framework in builds:
         return next((match[1] for match in map(JAX_PLUGIN.match, sorted(builds)) if match), "cpu")
     found: str | None = builds.get(framework, {}).get("accelerator")
@@ -75,13 +75,14 @@ class GPU027(Contradiction):
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
-        number = len(cuda.devices(target))
+        number = len(gpu.devices(target))
         if not number:
             return
-        name = lookup(target, ("gpu", "nvidia", "devices", min(cuda.devices(target)), "name")) or "a GPU"
+        first = min(gpu.devices(target))
+        name = lookup(target, gpu.on_device(first, "name")) or "a GPU"
         accelerated = accelerator_of(target, "torch") not in {None, "cpu"}
         for framework in _INSTALL:
-            build = cuda.builds(target).get(framework)
+            build = gpu.builds(target).get(framework)
             if build is None or accelerator_of(target, framework) != "cpu":
                 continue
             if framework == "onnxruntime" and "onnxruntime-gpu" in distributions_of(target):
@@ -96,7 +97,7 @@ class GPU027(Contradiction):
                 predicted_error=_ON_CPU.get(framework),
                 evidence=[
                     at(target, "target", "cuda", "builds", framework),
-                    at(target, "target", "gpu", "nvidia", "devices", min(cuda.devices(target)), "name"),
+                    at(target, "target", *gpu.on_device(first, "name")),
                 ],
                 fix=_accelerated(target, baseline, framework),
             )
@@ -133,7 +134,7 @@ class GPU028(Drift):
     )
 
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
-        if cuda.without_gpu(baseline):
+        if gpu.without_gpu(baseline):
             return
         for framework in _INSTALL:
             before, after = accelerator_of(baseline, framework), accelerator_of(target, framework)
@@ -184,7 +185,7 @@ def _owners(fact: object) -> set[str]:
 
 def _plugins(snapshot: Snapshot | None, framework: str) -> list[str]:
     """The keys of JAX's plugins among the builds: jax_cuda12_plugin and xla_cuda12."""
-    found = sorted(cuda.builds(snapshot)) if framework == "jaxlib" else []
+    found = sorted(gpu.builds(snapshot)) if framework == "jaxlib" else []
     return [name for name in found if JAX_PLUGIN.match(name) or name.startswith("xla_")]
 
 
@@ -203,12 +204,12 @@ def _states(snapshot: Snapshot | None, framework: str) -> str:
     """The key of what states the accelerator: for jaxlib that of its plugin."""
     if framework != "jaxlib":
         return framework
-    return next((name for name in sorted(cuda.builds(snapshot)) if JAX_PLUGIN.match(name)), framework)
+    return next((name for name in sorted(gpu.builds(snapshot)) if JAX_PLUGIN.match(name)), framework)
 
 
 def _named(snapshot: Snapshot, framework: str) -> str:
     name = _states(snapshot, framework)
-    build = cuda.builds(snapshot)[name]
+    build = gpu.builds(snapshot)[name]
     return f"{build.get('package') or name} {build['version'] or ''}".strip()
 
 
@@ -219,7 +220,7 @@ def _accelerated(target: Snapshot, baseline: Snapshot | None, framework: str) ->
         record = distributions_of(baseline).get(name.get(framework, framework))
         if record is not None and framework != "torch":
             return pip_fix(target, f"install {pinned(record)}")
-        version = cuda.builds(baseline)[framework]["version"] or ""
+        version = gpu.builds(baseline)[framework]["version"] or ""
         label = req.parsed(version)
         if framework == "torch" and label is not None and label.local and label.local.startswith("cu"):
             return torch_from(target, label.local, label.public)
@@ -259,7 +260,7 @@ class GPU029(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        build, record = cuda.builds(target).get("onnxruntime"), distributions_of(target).get("onnxruntime-gpu")
+        build, record = gpu.builds(target).get("onnxruntime"), distributions_of(target).get("onnxruntime-gpu")
         if build is None or record is None or build["accelerator"] != "cpu":
             return
         other = distributions_of(target).get("onnxruntime")

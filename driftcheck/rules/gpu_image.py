@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import cuda_copies as cuda
 from driftcheck.rules import gpu_facts as gpu
+from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import HERE, distributions_of
 from driftcheck.rules.shared_objects import NOT_FOUND
@@ -103,7 +103,7 @@ def _needed(target: Snapshot) -> dict[str, tuple[str, list[Evidence]]]:
             if soname in _CAPABILITY and "driver" in need["answers"].values():
                 path = ("libraries", "distributions", owner, "needs", soname)
                 found.setdefault(_CAPABILITY[soname], (soname, []))[1].append(at(target, "target", *path))
-    frameworks = [at(target, "target", "cuda", "builds", name, "accelerator") for name in cuda.for_cuda(target)]
+    frameworks = [at(target, "target", "cuda", "builds", name, "accelerator") for name in gpu.chosen_for_cuda(target)]
     if frameworks:
         found.setdefault("compute", ("libcuda.so.1", frameworks))
     asking = [at(target, "target", *HERE, name, "version") for name in _NVML if name in distributions_of(target)]
@@ -159,16 +159,16 @@ class GPU035(Contradiction):
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
         value = lookup(target, (*IMAGE, "visible_devices"))
-        frameworks = cuda.for_cuda(target)
-        if value not in {"void", "none", ""} or not frameworks or cuda.devices(target):
+        frameworks = gpu.chosen_for_cuda(target)
+        if value not in {"void", "none", ""} or not frameworks or gpu.devices(target):
             return
-        seen = cuda.without_gpu(target) and not gpu.started_without_devices(target)
+        seen = gpu.without_gpu(target) and not gpu.started_without_devices(target)
         yield self.finding(
             Impact.BREAKS,
             Confidence.LIKELY if seen else Confidence.POSSIBLE,
             f"NVIDIA_VISIBLE_DEVICES={value} keeps every GPU out of the container",
             Subject("variable", "NVIDIA_VISIBLE_DEVICES"),
-            f"{gpu.listed(frameworks)} {'is a build' if len(frameworks) == 1 else 'are builds'} for CUDA. "
+            f"{wheels.listed(frameworks)} {'is a build' if len(frameworks) == 1 else 'are builds'} for CUDA. "
             + ("No GPU was seen." if seen else "A start that names GPUs (--gpus) sets the variable anew."),
             predicted_error=gpu.start_error(target, 100) if value == "none" else gpu.no_driver_error(target),
             evidence=[

@@ -9,6 +9,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import gpu_libraries as known
 from driftcheck.knowledge import tables
 from driftcheck.rules import cuda_copies as cuda
+from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled
@@ -50,7 +51,7 @@ class GPU026(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        has_gpu = bool(cuda.devices(target))
+        has_gpu = bool(gpu.devices(target))
         if lookup(target, ("python", "platform", "system")) not in {None, "linux"}:
             return
         lacking: dict[str, list[tuple[known.OpenedLibraries, list[str]]]] = {}
@@ -92,7 +93,7 @@ class GPU026(Contradiction):
         )
 
     def _tensorflow(self, target: Snapshot, *, has_gpu: bool) -> Iterator[Finding]:
-        build = cuda.builds(target).get("tensorflow")
+        build = gpu.builds(target).get("tensorflow")
         if build is None or build["accelerator"] != "cuda" or not has_gpu:
             return
         wanted = [
@@ -165,7 +166,7 @@ class GPU030(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        builds = cuda.builds(target)
+        builds = gpu.builds(target)
         ours = _numbers(builds.get("jaxlib", {}).get("version"))
         for name in sorted(builds):
             theirs = _numbers(builds[name]["version"])
@@ -227,7 +228,7 @@ class GPU033(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        builds = cuda.builds(target)
+        builds = gpu.builds(target)
         variants = builds.get("bitsandbytes", {}).get("variants") or {}
         torch = builds.get("torch", {})
         wanted = cuda.major(torch.get("cuda"))

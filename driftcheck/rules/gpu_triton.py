@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.knowledge import cuda
 from driftcheck.knowledge import gpu_libraries as known
-from driftcheck.rules import cuda_copies as cuda
+from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.distributions import distributions_of, pip_fix
 from driftcheck.snapshot import Snapshot
@@ -43,8 +44,8 @@ class GPU031(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        builds = cuda.builds(target)
-        if "triton" not in builds or not cuda.for_cuda(target) or "ptxas" in (lookup(target, TRITON) or {}):
+        builds = gpu.builds(target)
+        if "triton" not in builds or not gpu.chosen_for_cuda(target) or "ptxas" in (lookup(target, TRITON) or {}):
             return
         if builds.get("torch", {}).get("accelerator") not in {None, "cuda"}:
             return  # Triton of ROCm or of Intel has none
@@ -106,31 +107,31 @@ class GPU032(Contradiction):
         toolkits = [toolkit for _, toolkit in programs.values()]
         if not toolkits or None in toolkits:
             return
-        for number, capability in cuda.devices(target).items():
-            known_by = [known.ptxas_knows(capability, toolkit) for toolkit in toolkits if capability and toolkit]
-            if capability is None or any(answer is not False for answer in known_by):
+        for number, capability in gpu.capabilities(target).items():
+            known_by = [known.ptxas_knows(capability, toolkit) for toolkit in toolkits if toolkit]
+            if any(answer is not False for answer in known_by):
                 continue
             newest = max(toolkit for toolkit in toolkits if toolkit)
             row = next(row for row in known.ptxas_devices() if row.capability == capability)
-            old = row.last is not None and newest > row.last
-            name = lookup(target, ("gpu", "nvidia", "devices", number, "name")) or f"device {number}"
+            last = row.last if row.last is not None and newest > row.last else None
+            name = gpu.devices(target)[number]["name"] or f"device {number}"
             target_name = f"sm_{capability[0]}{capability[1]}{'a' if capability >= (9, 0) else ''}"
-            wanted = f"at most {cuda.text(row.last)}" if old else f"{cuda.text(row.first)} or newer"
+            wanted = f"at most {cuda.spelled(last)}" if last else f"{cuda.spelled(row.first or newest)} or newer"
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY,
-                f"Triton's ptxas of CUDA {cuda.text(newest)} does not know {name} (compute capability "
-                f"{cuda.text(capability)})",
+                f"Triton's ptxas of CUDA {cuda.spelled(newest)} does not know {name} (compute capability "
+                f"{cuda.spelled(capability)})",
                 Subject("program", "ptxas"),
                 f"ptxas knows {target_name.rstrip('a')} in CUDA {wanted}. What Triton compiles for this device fails.",
                 predicted_error=f"ptxas fatal   : Value '{target_name}' is not defined for option 'gpu-name'",
                 evidence=[
                     *(at(target, "target", *TRITON, program, "version") for program in programs),
-                    at(target, "target", "gpu", "nvidia", "devices", number, "compute_capability"),
+                    at(target, "target", *gpu.on_device(number, "compute_capability")),
                 ],
                 fix=[
                     Fix("advice", f"TRITON_PTXAS_PATH= with the ptxas of CUDA {wanted}."),
-                    *(() if old else pip_fix(target, "install --upgrade triton")),
+                    *(() if last else pip_fix(target, "install --upgrade triton")),
                 ],
             )
             return

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import cuda_copies as cuda
+from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Drift, Sides, at
 from driftcheck.rules.cuda_copies import Copy
@@ -46,7 +47,7 @@ class GPU037(Drift):
     )
 
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
-        if not cuda.for_cuda(baseline) or not cuda.for_cuda(target):
+        if not gpu.chosen_for_cuda(baseline) or not gpu.chosen_for_cuda(target):
             return
         pairs = []
         for component in COMPUTING:

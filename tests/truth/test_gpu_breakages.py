@@ -23,7 +23,7 @@ from driftcheck.explain import explain_one
 from driftcheck.findings import Finding
 from driftcheck.rules import all_rules
 from driftcheck.rules.base import Contradiction
-from driftcheck.rules.cuda_copies import builds
+from driftcheck.rules.gpu_facts import builds
 from driftcheck.snapshot import Snapshot
 
 pytestmark = [
