@@ -70,9 +70,12 @@ class Answers:
         versions = {}  # type: Dict[Tuple[str, str], Set[str]]
         for file in measurement.environment.files:
             role = measurement.roles.get(file.key)
-            if role in (None, "foreign", "shadowed"):
+            if role in (None, "shadowed"):
                 continue
             record = self._of(file.owner)
+            if role == "foreign":
+                record["foreign_modules"] = record.get("foreign_modules", 0) + 1
+                continue
             record["modules" if role == "module" else "libraries"] += 1
             numpy = measurement.records.get(file.key, {}).get("numpy_c_api")
             if numpy and role == "module":

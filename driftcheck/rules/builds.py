@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from packaging.tags import Tag
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
+from driftcheck.rules import wheels
 from driftcheck.rules.accelerators import build_of, judge
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import (
@@ -191,7 +194,8 @@ class PKG007(Contradiction):
 
     Decided: no tag is accepted. Another Python, ABI, system, C library or machine: breaks, likely. The
     same in all of these, and only a newer C library or macOS than the one here: breaks, possible, because
-    a tag is an upper bound. A wheel without extension modules for another Python: a note.
+    a tag is an upper bound. A wheel without extension modules for another Python, whether it is pure or brings
+    libraries that it opens by name: a note.
 
     Fix: install it again with this interpreter.
 
@@ -218,12 +222,16 @@ class PKG007(Contradiction):
             # linux_x86_64 says nothing of the C library, so the others decide.
             families = {entry.family for entry in here if entry.kind != "linux"} or {here[0].family}
             near = [tag for tag in tags if req.interpreter_of(tag) in python_tags["interpreters"]]
+            misnamed = not near and wheels.has_libraries_only(target, name) and _fits(tags, families)
             if all(tag.abi == "none" and tag.platform == "any" for tag in tags):
                 impact, confidence = Impact.NOTE, Confidence.CERTAIN
                 reason = "It is pure Python and made for another version."
+            elif misnamed:
+                impact = Impact.NOTE
+                reason = "It has no extension module, so that its tags name another Python does not matter."
             elif not near:
                 reason = f"It is made for another Python; this one takes {python_tags['interpreters'][0]}."
-            elif any(req.platform_of(tag.platform).family in families for tag in near):
+            elif _fits(near, families):
                 confidence = Confidence.POSSIBLE
                 reason = f"It may need a newer system: {python_tags['platforms'][0]} is the newest here."
             else:
@@ -233,10 +241,15 @@ class PKG007(Contradiction):
                 confidence,
                 f"{titled(record)} is a wheel for {tags_text(record)}, which this interpreter does not accept",
                 Subject("distribution", name),
-                f"{reason} pip would not have installed it here, so it was copied or forced.",
+                reason + ("" if misnamed else " pip would not have installed it here, so it was copied or forced."),
                 evidence=[at(target, "target", *HERE, name, "tags"), at(target, "target", "python", "tags")],
-                fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
+                fix=() if misnamed else pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
             )
+
+
+def _fits(tags: Iterable[Tag], families: set[tuple[str, str]]) -> bool:
+    """Whether one of these tags is for a platform of this kind."""
+    return any(req.platform_of(tag.platform).family in families for tag in tags)
 
 
 class PKG008(Contradiction):

@@ -592,7 +592,8 @@ def _built_here(record: Mapping[str, Any]) -> bool:
 
 def _would_load(target: Snapshot, name: str) -> bool:
     """Whether its libraries were read, and ask the C library for nothing that it does not have."""
-    if lookup(target, ("libraries", "distributions", name)) is None:
+    counted = lookup(target, ("libraries", "distributions", name))
+    if counted is None or "foreign_modules" in counted:
         return False
     files: Mapping[str, Any] = lookup(target, ("libraries", "files")) or {}
     return not any(record["distribution"] == name and "missing_versions" in record for record in files.values())

@@ -45,7 +45,19 @@ def for_other_interpreter(snapshot: Snapshot) -> list[str]:
     accepted = lookup(snapshot, ("python", "tags", "interpreters")) or []
     if not accepted:
         return []
-    return _misfits(snapshot, lambda tag: req.interpreter_of(tag) in accepted or _pure(tag))
+    misfits = _misfits(snapshot, lambda tag: req.interpreter_of(tag) in accepted or _pure(tag))
+    return [name for name in misfits if not has_libraries_only(snapshot, name)]
+
+
+def has_libraries_only(snapshot: Snapshot, name: str) -> bool:
+    """Whether its machine code was read, and none of it is an extension module: it is opened by name, by any Python.
+
+    decord 0.6 is so, and its WHEEL says cp36 where its file's name said py3.
+    """
+    counted: Mapping[str, Any] | None = lookup(snapshot, ("libraries", "distributions", name))
+    return (
+        counted is not None and not counted["modules"] and "foreign_modules" not in counted and counted["libraries"] > 0
+    )
 
 
 def for_other_system(snapshot: Snapshot) -> list[str]:

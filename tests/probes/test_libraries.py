@@ -524,6 +524,18 @@ def test_a_shadowed_copy_lends_nothing(tmp_path: Path) -> None:
     assert facts["distributions"]["pkg"]["modules"] == 1
 
 
+def test_modules_of_another_python_are_counted_apart(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.module("pkg/_a.cpython-36m-x86_64-linux-gnu.so")
+    site.library("pkg/libpkg.so")
+    site.distribution("pkg", "pkg/_a.cpython-36m-x86_64-linux-gnu.so", "pkg/libpkg.so")
+    site.library("other/libother.so")
+    site.distribution("other", "other/libother.so")
+    counted = {name: {**entry, "needs": {}} for name, entry in site.measure()["distributions"].items()}
+    assert counted["pkg"] == {"modules": 0, "libraries": 1, "foreign_modules": 1, "needs": {}}
+    assert counted["other"] == {"modules": 0, "libraries": 1, "needs": {}}
+
+
 def test_extras_come_after_plain_requirements(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.distribution("a", requires=("c ; extra == 'gpu'", "b (>=1)", "absent"))

@@ -684,6 +684,25 @@ def test_an_interpreter_that_states_no_tags_refuses_nothing() -> None:
     assert findings("PKG007", python=silent, packages=target) == []
 
 
+@pytest.mark.parametrize(
+    ("counted", "impact"),
+    [
+        ({"modules": 0, "libraries": 1, "needs": {}}, "note"),
+        ({"modules": 0, "libraries": 1, "foreign_modules": 3, "needs": {}}, "breaks"),
+        ({"modules": 0, "libraries": 0, "needs": {}}, "breaks"),
+    ],
+)
+def test_libraries_that_are_opened_by_name_are_for_any_python(counted: dict[str, Any], impact: str) -> None:
+    """decord 0.6.0: its file is named py3, its WHEEL says cp36, and import decord succeeds on 3.11."""
+    target = packages(distribution("decord", "0.6.0", tags={"cp36-cp36m-manylinux_2_17_x86_64": True}))
+    libraries = {"files": {}, "distributions": {"decord": counted}}
+    (found,) = findings("PKG007", packages=target, libraries=libraries)
+    assert found.impact == impact
+    assert bool(found.fix) is (impact == "breaks")
+    abi = findings("PY001", baseline={"python": python(version="3.10.1")}, packages=target, libraries=libraries)
+    assert [one.impact for one in abi] == [impact]
+
+
 # PKG008
 
 
