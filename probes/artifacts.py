@@ -175,7 +175,8 @@ class _Files:
         if compression is not None:
             return self.compressed(name, file, compression)
         # From protocol 2 on a pickle says that it is one; older ones begin with what they hold.
-        if (head[:1] == b"\x80" and 2 <= head[1] <= 9) or (ending in PICKLES and head[:1] in (b"(", b"}", b"]", b"c")):
+        stated = head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x09"
+        if stated or (ending in PICKLES and head[:1] in (b"(", b"}", b"]", b"c")):
             return self.pickle(name, reader, None)
         if head.lstrip()[:1] == b"{":
             found = model_headers.text(file, size, path.rpartition("/")[2])

@@ -126,9 +126,9 @@ def _message(reader: "Reader", length: "_Length", found: "Model", kind: "Dict[in
             if key == "location":
                 location = text
             elif key == "offset":
-                offset = int(text) if text.isdigit() and len(text) < 20 else 0
+                offset = _number(text)
             elif key == "length":
-                size = int(text) if text.isdigit() and len(text) < 20 else 0
+                size = _number(text)
         elif kind is _NODE and number == 4:
             operator = True
         elif kind is _NODE and number == 7:
@@ -164,6 +164,10 @@ def _entry(reader: "Reader", length: "_Length", found: "Model") -> "Tuple[str, s
         if number in texts and not isinstance(value, int):
             texts[number] = _text(inner, value, 1000)
     return texts[1], texts[2]
+
+
+def _number(text: "str") -> "int":
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
 class _Length:

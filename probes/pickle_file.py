@@ -24,6 +24,8 @@ GLOBAL_LIMIT = 2000
 TEXT_LIMIT = 300
 ENTRY_LIMIT = 1000
 NESTING_LIMIT = 8
+# No file is as long; the product of a shape of half a million huge numbers would take hours.
+ARRAY_LIMIT = 1 << 62
 
 # The number that the old format of torch.save begins with (torch/serialization.py).
 TORCH_MAGIC = 0x1950A86A20F9469CFC6C
@@ -241,7 +243,7 @@ class _Machine:
             raise bounded.TooLong("an array whose size cannot be read")
         count = size
         for length in shape:
-            if not isinstance(length, int) or length < 0:
+            if not isinstance(length, int) or not 0 <= length <= ARRAY_LIMIT or count > ARRAY_LIMIT:
                 raise bounded.TooLong("an array whose size cannot be read")
             count *= length
         if state.get("numpy_array_alignment_bytes") is not None:
@@ -269,7 +271,7 @@ def _item(dtype: "Any") -> "Tuple[Optional[int], bool]":
     if len(state) > 5 and isinstance(state[5], int) and state[5] >= 0:
         return state[5], False
     digits = name.lstrip("<>|=biufcmMSUVO?")
-    size = int(digits) if digits.isdigit() and len(digits) < 10 else 0
+    size = int(digits) if digits.isdecimal() and len(digits) < 10 else 0
     return (4 * size if "U" in name else size) or None, False
 
 
@@ -297,7 +299,8 @@ def _line(machine: "_Machine") -> "None":
 
 def _line_number(machine: "_Machine") -> "None":
     text = machine.reader.line().rstrip(b"L")
-    machine.push(int(text) if text.lstrip(b"-").isdigit() and len(text) < 20 else None)
+    digits = text[1:] if text.startswith(b"-") else text
+    machine.push(int(text) if digits.isdigit() and len(digits) < 20 else None)
 
 
 def _long(form: "str") -> "Callable[[_Machine], None]":

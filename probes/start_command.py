@@ -618,7 +618,7 @@ class _ShellRun:
             self._set(rest, certain)
         elif name == "shift":
             if self._scope.arguments and certain:
-                count = int(rest[0]) if rest and rest[0].isdigit() else 1
+                count = int(rest[0]) if rest and rest[0].isdecimal() and len(rest[0]) < 10 else 1
                 self._scope.arguments = self._scope.arguments[count:]
             elif not certain:
                 self.sure = False

@@ -324,6 +324,6 @@ def remove_leftovers(engine: Engine) -> None:
         old = engine.api.containers(all=True, filters={"label": LABEL})
         for entry in old:
             until = text(table(entry, "Labels"), UNTIL)
-            if until.isdigit() and int(until) < time.time() and text(entry, "Id"):
+            if until.isdecimal() and len(until) < 20 and int(until) < time.time() and text(entry, "Id"):
                 with contextlib.suppress(DockerException):
                     engine.api.remove_container(text(entry, "Id"), v=True, force=True)

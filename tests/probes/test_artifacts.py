@@ -209,6 +209,13 @@ def test_a_protocol_buffer_that_is_none(tmp_path: Path, content: bytes) -> None:
     assert read(tmp_path, content)["format"] in {"unknown", "onnx"}
 
 
+def test_an_offset_that_is_no_number(tmp_path: Path) -> None:
+    places = field(13, field(1, "location") + field(2, "w")) + field(13, field(1, "offset") + field(2, "²"))
+    graph = field(7, field(5, places + field(14, 1)))
+    record = read(tmp_path, field(1, 8) + graph, "m.onnx")
+    assert record["onnx"]["external_data"] == {"w": {"needed": 0, "size": None}}
+
+
 def test_graphs_nested_without_end(tmp_path: Path) -> None:
     graph = field(1, field(4, "If"))
     for _ in range(300):
@@ -290,6 +297,7 @@ HOSTILE = {
     "marks": b"\x80\x04" + b"(" * 50000 + b".",
     "tuples in tuples": b"\x80\x04)" + b"\x85" * 200000 + b".",
     "itself": b"\x80\x04]\x94h\x00a.",
+    "a number with two signs": b"\x80\x02I--5\n",
 }
 
 
@@ -299,6 +307,19 @@ def test_a_hostile_pickle(tmp_path: Path, name: str) -> None:
     assert record["format"] == "pickle"
     if name not in {"tuples in tuples", "itself", "marks"}:
         assert ("cut" in record) != ("malformed" in record)
+
+
+def test_an_array_of_half_a_million_dimensions(tmp_path: Path) -> None:
+    huge = b"\x8a\x0f" + b"\x7f" * 15
+    shape = b"(" + huge * 400000 + b"t"
+    place = place_of(tmp_path, "m.pkl")
+    (tmp_path / "m.pkl").write_bytes(joblib_file(b"").replace(b"K\x02K\x03\x86", shape, 1))
+    assert measured(place)["m.pkl"] is not None
+    assert [problem["reason"] for problem in place.problems] == ["an array whose size cannot be read"]
+
+
+def test_a_file_of_one_byte(tmp_path: Path) -> None:
+    assert read(tmp_path, b"\x80")["format"] == "unknown"
 
 
 def test_a_pickle_that_goes_on_and_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
