@@ -298,12 +298,12 @@ class SYS003(Contradiction):
     'ffmpeg'`, `Failed to find C compiler. Please specify via CC environment variable`. The text of each row
     was read in the source of the version that the row names.
 
-    Decided: needed at import, or the distribution is of no use without it and somebody asked for that
-    distribution: breaks, likely. Of no use without it, but brought in by another distribution: breaks,
-    possible. One feature needs it: a note, because a healthy environment may never use that feature; where
-    the baseline has the program and the target lost it, breaks, possible, unless few of those who have the
-    distribution use that feature at all (torch.compile, C++ extensions): a note still. Never certain: a
-    program may be bundled, or its path be set in code.
+    Decided: needed at import, or the distribution is of no use without it, and somebody asked for that
+    distribution: breaks, likely. The same, but brought in by another distribution, which may never import it
+    (sounddevice by mediapipe, which does without): breaks, possible. One feature needs it: a note, because a
+    healthy environment may never use that feature; where the baseline has the program and the target lost it,
+    breaks, possible, unless few of those who have the distribution use that feature at all (torch.compile, C++
+    extensions): a note still. Never certain: a program may be bundled, or its path be set in code.
 
     Fix: install the operating system's package; the baseline's own package database is asked for its name.
 
@@ -330,7 +330,10 @@ class SYS003(Contradiction):
             if not _missing(target, places):
                 continue
             had = baseline is not None and not _missing(baseline, places) and _known(baseline, places)
-            impact, confidence = _weight(need, record, had=had)
+            wanted = record["requested"] or (
+                need.when == "import" and not _is_required(need.distribution, distributions)
+            )
+            impact, confidence = _weight(need, had=had, wanted=wanted)
             thing = need.any_of[0]
             words = "the program" if need.kind == "program" else "the library"
             evidence = [at(target, "target", "programs", *place) for place in places]
@@ -397,10 +400,19 @@ def _beside(target: Snapshot, places: Sequence[tuple[str, str]]) -> str | None:
     return next((entry["path"] for entry in found if entry is not None), None)
 
 
-def _weight(need: tables.ProgramNeed, record: Mapping[str, Any], *, had: bool) -> tuple[Impact, Confidence]:
+def _is_required(name: str, distributions: Mapping[str, Any]) -> bool:
+    """Whether another distribution requires it: then it may be there for a part of that one which nobody uses."""
+    return any(
+        wheels.req_name(text) == name and "extra" not in marker
+        for record in distributions.values()
+        for text, marker in record["requires"].items()
+    )
+
+
+def _weight(need: tables.ProgramNeed, *, had: bool, wanted: bool) -> tuple[Impact, Confidence]:
+    """``had``: the baseline has the program; ``wanted``: somebody has the distribution for its own sake."""
     if need.core:
-        sure = need.when == "import" or record["requested"]
-        return Impact(need.impact), Confidence.LIKELY if sure else Confidence.POSSIBLE
+        return Impact(need.impact), Confidence.LIKELY if wanted else Confidence.POSSIBLE
     if had:
         return Impact(need.impact), Confidence.POSSIBLE
     return Impact.NOTE, Confidence.POSSIBLE

@@ -201,6 +201,15 @@ def test_sys003_a_library_that_is_opened_at_import() -> None:
     assert found.subject.name == "libportaudio.so.2 for sounddevice"
 
 
+def test_sys003_a_library_of_a_part_that_nobody_may_import() -> None:
+    """import mediapipe succeeds without PortAudio, though it requires sounddevice."""
+    packages = distributions(
+        distribution("mediapipe", requires={"sounddevice>=0.5": ""}), distribution("sounddevice", requested=False)
+    )
+    (found,) = findings("SYS003", packages=packages, programs=programs())
+    assert judged(found) == ("breaks", "possible")
+
+
 def test_sys003_a_wheel_for_a_platform_bundles_it() -> None:
     pure = distributions(distribution("soundfile"))
     bundled = distributions(distribution("soundfile", tags={"py2.py3-none-manylinux_2_17_x86_64": True}))
