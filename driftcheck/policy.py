@@ -7,6 +7,7 @@ before it has been checked: it may have come with a pull request.
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -192,7 +193,9 @@ class _Reader:
     def policy(self, value: Any) -> Policy:
         value = _plain(value, self._file)
         self._refuse_unknown_keys(value, validation.schema("policy"), "")
-        validation.check("policy", value, self._file)
+        fault = validation.fault("policy", value)
+        if fault is not None:
+            raise InputError(self._place_of(fault.place, value), fault.told)
         rules = value.get("rules", {})
         places = self._places_of_expectations(len(value.get("expect", ())))
         policy = Policy(
@@ -242,6 +245,15 @@ class _Reader:
                 hint = _close(key, known) or (f"There are: {', '.join(known)}" if not patterns else "")
                 raise InputError(self._place(f"{keys}{key}"), f"there is no key {key[:100]!r} here", hint)
             self._refuse_unknown_keys(entry, inner or {}, f"{keys}{key}.")
+
+    def _place_of(self, parts: Sequence[str | int], value: Mapping[str, Any]) -> str:
+        """The line of what a schema refuses, as far as one can be told; else the file."""
+        if len(parts) > 1 and parts[0] == "expect" and isinstance(parts[1], int):
+            place = self._places_of_expectations(len(value["expect"]))[parts[1]]
+        else:
+            keys = [str(part) for part in itertools.takewhile(lambda part: isinstance(part, str), parts)]
+            place = self._place(".".join(keys)) if keys else self._file
+        return place if re.search(r":\d+$", place) else self._file
 
     def _place(self, keys: str) -> str:
         """``driftcheck.toml:7`` where one line alone can be meant, else ``driftcheck.toml: rules.off``."""

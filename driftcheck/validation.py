@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from driftcheck.errors import InputError
@@ -64,17 +65,32 @@ def check(name: str, value: Any, where: str) -> None:
     Raises:
         InputError: naming ``where`` and the path of the first thing that is wrong.
     """
+    found = fault(name, value)
+    if found is not None:
+        raise InputError(where, found.told)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a document. ``place``: keys and indexes, from the document on; ``told``: in words."""
+
+    place: tuple[str | int, ...]
+    told: str
+
+
+def fault(name: str, value: Any) -> Fault | None:
+    """The first thing that the schema of this name does not allow, None where all is well."""
     if _validator(name).is_valid(value):
-        return
+        return None
     # Only what is wrong is worth the 0.1 s that the reference implementation takes to say why.
     from jsonschema import Draft202012Validator  # noqa: PLC0415
     from jsonschema.exceptions import best_match  # noqa: PLC0415
 
     error = best_match(Draft202012Validator(schema(name)).iter_errors(value))
     if error is None:
-        raise InputError(where, f"not a valid {name}")
+        return Fault((), f"not a valid {name}")
     place = ".".join(str(part) for part in error.absolute_path) or "the document"
-    raise InputError(where, f"not a valid {name}: at {place[:200]}: {error.message[:300]}")
+    return Fault(tuple(error.absolute_path), f"not a valid {name}: at {place[:200]}: {error.message[:300]}")
 
 
 @functools.cache

@@ -235,26 +235,26 @@ def test_the_place_of_an_expectation_that_is_written_in_another_way(tmp_path: Pa
         ("[rules.pkg-001]\nimpact = 'note'", "driftcheck.toml:1: there is no key 'pkg-001' here"),
         (
             "fail-on = 'fatal'",
-            "driftcheck.toml: not a valid policy: at fail-on: 'fatal' is not one of ['breaks', 'changes-results', ",
+            "driftcheck.toml:1: not a valid policy: at fail-on: 'fatal' is not one of ['breaks', 'changes-results', ",
         ),
-        ("baseline = 7", "driftcheck.toml: not a valid policy: at baseline: 7 is not of type 'string'"),
+        ("baseline = 7", "driftcheck.toml:1: not a valid policy: at baseline: 7 is not of type 'string'"),
         (
             "baseline = 2026-01-01T00:00:00Z\nexpect = 1",
-            "driftcheck.toml: not a valid policy: at expect: 1 is not of type 'array'",
+            "driftcheck.toml:2: not a valid policy: at expect: 1 is not of type 'array'",
         ),
-        ("rules = []", "driftcheck.toml: not a valid policy: at rules: [] is not of type 'object'"),
-        ("variables = ['A B']", "driftcheck.toml: not a valid policy: at variables.0: 'A B' does not match"),
+        ("rules = []", "driftcheck.toml:1: not a valid policy: at rules: [] is not of type 'object'"),
+        ("variables = ['A B']", "driftcheck.toml:1: not a valid policy: at variables.0: 'A B' does not match"),
         (
             "[[expect]]\nrule = 'PKG001'",
-            "driftcheck.toml: not a valid policy: at expect.0: 'reason' is a required property",
+            "driftcheck.toml:1: not a valid policy: at expect.0: 'reason' is a required property",
         ),
         (
             "[[expect]]\nrule = 'PKG001'\nreason = ' '",
-            "driftcheck.toml: not a valid policy: at expect.0.reason: ' ' does not match",
+            "driftcheck.toml:1: not a valid policy: at expect.0.reason: ' ' does not match",
         ),
         (
             "[[expect]]\nsubject = 'numpy'\npath = 'python'\nreason = 'r'",
-            "driftcheck.toml: not a valid policy: at expect.0: 'rule' is a dependency of 'subject'",
+            "driftcheck.toml:1: not a valid policy: at expect.0: 'rule' is a dependency of 'subject'",
         ),
         ("[[expect]]\nreason = 'r'", "driftcheck.toml:1: an expectation needs a path or a rule"),
         (
@@ -295,16 +295,16 @@ def test_the_place_of_an_expectation_that_is_written_in_another_way(tmp_path: Pa
         ),
         (
             "[[expect]]\npath = 'python'\nreason = 'r'\nexpires = 2026-02-20 10:00:00",
-            "driftcheck.toml: not a valid policy: at expect.0.expires: '2026-02-20 10:00:00' does not match",
+            "driftcheck.toml:1: not a valid policy: at expect.0.expires: '2026-02-20 10:00:00' does not match",
         ),
         (
             "[[expect]]\npath = 'python'\nreason = 'r'\nexpires = 'next year'",
-            "driftcheck.toml: not a valid policy: at expect.0.expires: 'next year' does not match",
+            "driftcheck.toml:1: not a valid policy: at expect.0.expires: 'next year' does not match",
         ),
         ("baseline = '-'", "driftcheck.toml:1: standard input is no baseline for a project"),
         ("baseline = 'a'\nbaseline = 'b'", "driftcheck.toml: not TOML: Cannot overwrite a value (at "),
-        ("fail-on = nan", "driftcheck.toml: not a valid policy: at fail-on: nan is not one of"),
-        ("require = [[[['gpu']]]]", "driftcheck.toml: not a valid policy: at require.0: [[['gpu']]] is not of type"),
+        ("fail-on = nan", "driftcheck.toml:1: not a valid policy: at fail-on: nan is not one of"),
+        ("require = [[[['gpu']]]]", "driftcheck.toml:1: not a valid policy: at require.0: [[['gpu']]] is not of type"),
     ],
 )
 def test_what_is_wrong_with_a_policy_is_said_with_its_place(tmp_path: Path, text: str, told: str) -> None:
