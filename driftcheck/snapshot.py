@@ -142,6 +142,9 @@ def parse(data: bytes, where: str) -> Snapshot:
     value = parse_json(data, where)
     if not isinstance(value, dict) or "schema_version" not in value:
         raise InputError(where, "JSON, but not a snapshot", "Make one with: driftcheck snapshot -o FILE")
+    if value.get("kind") == "report":
+        hint = "A report is shown by: driftcheck report FILE. A snapshot is made by: driftcheck snapshot -o FILE"
+        raise InputError(where, "a saved report, and not a snapshot", hint)
     check_version(value["schema_version"], SCHEMA_VERSION, where)
     validation.check("snapshot", value, where)
     value = Redactor().document(value)

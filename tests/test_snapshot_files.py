@@ -65,6 +65,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "truncated in a string": (lambda: b'{"schema_version": "abc', "JSON that is cut off"),
     "no snapshot": (lambda: b'{"numpy": "2.1.0"}', "JSON, but not a snapshot"),
+    "a report": (lambda: b'{"kind": "report", "schema_version": 0}', "a saved report, and not a snapshot. A report is"),
     "a list": (lambda: b"[1, 2]", "JSON, but not a snapshot"),
     "a newer one": (newer, r"written by a newer driftcheck \(schema version 99"),
     "a version that is no number": (lambda: encoded({**document(), "schema_version": "x"}), "is no number"),

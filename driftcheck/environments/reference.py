@@ -57,7 +57,8 @@ def parse(text: str) -> Reference:
     """
     if text == "host":
         return Reference("host", "", text)
-    if text == "-" or os.path.isfile(text):  # noqa: PTH113 - a name, not yet a path
+    # What a shell makes of <(command) is a pipe, and is read like a file.
+    if text == "-" or (os.path.exists(text) and not os.path.isdir(text)):  # noqa: PTH110, PTH112 - not yet a path
         return Reference("file", text, text)
     kind, colon, name = text.partition(":")
     if colon and kind in _NAMES:
@@ -72,4 +73,5 @@ def parse(text: str) -> Reference:
         raise InputError(text, "a directory, not a snapshot file", "For a virtual environment: python:DIR/bin/python")
     if colon and kind.isalpha() and len(kind) > 1 and kind not in {"host", "file"}:
         raise InputError(text, f"there is no kind of reference called {kind!r}", f"A reference is {GRAMMAR}")
-    raise InputError(text, "no such file", f"A reference is {GRAMMAR}")
+    what = "no such file" if text else "no name of an environment"
+    raise InputError(text or "''", what, f"A reference is {GRAMMAR}")

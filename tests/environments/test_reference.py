@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_a_file_wins_whatever_its_name(tmp_path: Path, monkeypatch: pytest.Monke
     assert reference.parse("image:svc") == reference.Reference("file", "image:svc", "image:svc")
 
 
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    """``driftcheck diff laptop.json <(ssh node7 python3 - < probe.py)``."""
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    assert reference.parse(str(pipe)).kind == "file"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -55,6 +63,7 @@ def test_a_file_wins_whatever_its_name(tmp_path: Path, monkeypatch: pytest.Monke
         ("image:--privileged", "does not begin with -"),
         (".", "a directory, not a snapshot file"),
         ("file:x", "no such file"),
+        ("", "'': no name of an environment. A reference is host"),
     ],
 )
 def test_what_is_none(text: str, message: str) -> None:
