@@ -36,31 +36,46 @@ def reach_of(target: Snapshot) -> dict[str, Reach]:
     needs = req.needs(distributions, target.facts("python") or {})
     requested = {name for name, record in distributions.items() if record["requested"]}
     needed = {need for owner, wanted in needs.items() for need in wanted if need != owner}
-    chains: dict[str, tuple[str, ...]] = dict.fromkeys(sorted(requested), ())
+    chains = dict.fromkeys(sorted(requested), _Chain())
     _follow(chains, needs, sorted(requested))
     rest = sorted(distributions.keys() - chains.keys() - needed)
-    chains.update(dict.fromkeys(rest, ()))
+    chains.update(dict.fromkeys(rest, _Chain()))
     _follow(chains, needs, rest)
     return {name: _reach(name, chain, requested) for name, chain in chains.items()}
 
 
-def _follow(chains: dict[str, tuple[str, ...]], needs: Mapping[str, Sequence[str]], start: Iterable[str]) -> None:
+@dataclass(frozen=True)
+class _Chain:
+    """Who needs a distribution, the outermost first: how many, and the ends of it. A whole chain for each of ten
+    thousand distributions in a row would fill the memory.
+    """
+
+    length: int = 0
+    first: tuple[str, ...] = ()
+    last: str = ""
+
+    def and_then(self, owner: str) -> _Chain:
+        first = (*self.first, owner) if self.length < _SHOWN else self.first
+        return _Chain(self.length + 1, first, owner)
+
+
+def _follow(chains: dict[str, _Chain], needs: Mapping[str, Sequence[str]], start: Iterable[str]) -> None:
     """Breadth first, so that the first chain to a distribution is one of the shortest."""
     waiting = list(start)
     for owner in waiting:
         for name in needs[owner]:
             if name not in chains:
-                chains[name] = (*chains[owner], owner)
+                chains[name] = chains[owner].and_then(owner)
                 waiting.append(name)
 
 
-def _reach(name: str, chain: Sequence[str], requested: set[str]) -> Reach:
+def _reach(name: str, chain: _Chain, requested: set[str]) -> Reach:
     if name in requested:
         return Reach(0, "requested")
-    if not chain:
+    if not chain.length:
         return Reach(2, "not requested, and nothing needs it") if requested else Reach(0, None)
-    shown = [*chain] if len(chain) <= _SHOWN else [*chain[: _SHOWN - 1], "...", chain[-1]]
-    return Reach(len(chain), f"needed by {' > '.join(shown)}")
+    shown = chain.first if chain.length <= _SHOWN else (*chain.first[: _SHOWN - 1], "...", chain.last)
+    return Reach(chain.length, f"needed by {' > '.join(shown)}")
 
 
 def ranked(findings: Iterable[Finding], target: Snapshot) -> tuple[Finding, ...]:

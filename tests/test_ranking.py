@@ -48,6 +48,15 @@ def test_how_a_distribution_came_here(name: str, reach: Reach) -> None:
     assert reach_of(STACK)[name] == reach
 
 
+def test_ten_thousand_in_a_row() -> None:
+    row = [
+        distribution(f"d{index}", requested=index == 0, requires={f"d{index + 1}": ""} if index < 9_999 else {})
+        for index in range(10_000)
+    ]
+    reach = reach_of(snapshot("target", python=python(), packages=distributions(*row)))
+    assert reach["d9999"] == Reach(9999, "needed by d0 > d1 > d2 > ... > d9998")
+
+
 def test_what_only_needs_itself_has_no_reach() -> None:
     assert not {"circle-a", "circle-b"} & reach_of(STACK).keys()
 
