@@ -351,11 +351,13 @@ def _absent_cpu(value: str, online: int) -> int | None:
     if len(value) > LONGEST:
         return None
     known = -(-online // 64) * 64
-    found: set[int] = set()
+    absent: list[int] = []
     for word in re.split(r"[\s,]+", value.strip()):
         part = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", word, re.ASCII)
         if part is None:
             return None
-        last = int(part[2] or part[1])
-        found.update(range(int(part[1]), min(last, known - 1) + 1, int(part[3] or 1) or 1))
-    return min((cpu for cpu in found if cpu >= online), default=None)
+        first, last, step = int(part[1]), int(part[2] or part[1]), int(part[3] or 1) or 1
+        cpu = first if first >= online else first + -(-(online - first) // step) * step
+        if cpu <= min(last, known - 1):
+            absent.append(cpu)
+    return min(absent, default=None)

@@ -291,6 +291,12 @@ def test_env006_silent(value: str) -> None:
     assert bound(value) == []
 
 
+def test_env006_counts_no_cpus_one_by_one() -> None:
+    (found,) = bound("0-999999 " * 400, online=999_999)
+    assert found.title == "GOMP_CPU_AFFINITY names CPU 999999, and there are 999999"
+    assert bound("0-999999 " * 400, online=10**18) == []
+
+
 def test_env006_needs_a_number_of_cpus_and_a_reader() -> None:
     asked = variables(GOMP_CPU_AFFINITY="7")
     assert bound("7", packages=NOTHING) == []
