@@ -245,8 +245,9 @@ class GPU003(Contradiction):
 
     Decided: no container of any library of the distribution, or of the one through which all its work goes, fits any
     of the devices, and all containers were read: breaks, certain. Not all were read, or it is a library that others
-    call (cuBLAS), or stands beside others that have code and may do without it (flash-attn): breaks, likely. Other
-    devices of the machine fit, or the libraries with most of the code do not and smaller ones do: breaks, possible.
+    call (cuBLAS), or stands beside others that have code and may do without it (flash-attn), or CUDA_VISIBLE_DEVICES
+    hides every GPU: breaks, likely. Other devices of the machine fit, or the libraries with most of the code do not
+    and smaller ones do: breaks, possible.
 
     Fix: a build that has code for this GPU.
 
@@ -277,7 +278,12 @@ class GPU003(Contradiction):
         device = gpu.devices(target)[numbers[0]]
         if not code.nothing or len(numbers) < count:
             confidence = Confidence.POSSIBLE
-        elif not code.complete or _CORE.match(code.name) or self._helps_another(target, code, device):
+        elif (
+            not code.complete
+            or _CORE.match(code.name)
+            or self._helps_another(target, code, device)
+            or gpu.variable(target, "CUDA_VISIBLE_DEVICES") in {"", "-1"}
+        ):
             confidence = Confidence.LIKELY
         else:
             confidence = Confidence.CERTAIN

@@ -134,7 +134,8 @@ class GPU009(Contradiction):
     to initialize NVML: Insufficient Permissions`.
 
     Decided: one of the two shared files, or every numbered one, may not be read and written: breaks, certain where
-    cuInit failed too, likely where it was not asked. Nothing where cuInit succeeded.
+    cuInit failed too, likely where it was not asked, or answered what has another reason (a stub, a libcuda that does
+    not fit). Nothing where cuInit succeeded.
 
     Fix: the group of the files for the user, or mode 0666, which is what the driver sets by itself.
 
@@ -164,11 +165,11 @@ class GPU009(Contradiction):
         uid = lookup(target, ("limits", "user", "uid"))
         yield self.finding(
             Impact.BREAKS,
-            Confidence.CERTAIN if answer else Confidence.LIKELY,
+            Confidence.CERTAIN if answer and answer not in gpu.OTHER_REASONS else Confidence.LIKELY,
             f"{'This user' if uid is None else f'User {uid}'} may not open {wheels.listed(denied)}",
             Subject("driver", "device-files"),
             f"{denied[0]} has mode {node['mode']} and belongs to user {node['uid']} and group {node['gid']}.",
-            predicted_error=gpu.start_error(target, 100),
+            predicted_error=gpu.start_error(target, answer or 100),
             evidence=[
                 *(at(target, "target", *NVIDIA, "device_nodes", path) for path in denied[:4]),
                 *([at(target, "target", *NVIDIA, "libcuda", "init")] if answer else []),

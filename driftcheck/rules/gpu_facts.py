@@ -43,6 +43,8 @@ CUDA_ERRORS = {
     804: "forward compatibility was attempted on non supported HW",
     999: "unknown error",
 }
+# Those whose reason is neither a device file nor the GPU: a stub, the fabric, a libcuda that does not fit.
+OTHER_REASONS = frozenset({34, 802, 803, 804})
 # Those that one finds by torch's own words (c10/cuda/CUDAFunctions.cpp).
 _NO_DRIVER = (
     "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a "
@@ -136,6 +138,13 @@ def variable(snapshot: Snapshot, name: str) -> str | None:
     record = lookup(snapshot, ("variables", "variables", name))
     value = record.get("value") if isinstance(record, dict) else None
     return value if isinstance(value, str) else None
+
+
+def may_be_hidden(snapshot: Snapshot) -> bool:
+    """Whether CUDA may have been told not to see some device. On another machine its answers are those of a start with
+    variables that nobody knows any more.
+    """
+    return placed(snapshot) or lookup(snapshot, ("variables", "variables", "CUDA_VISIBLE_DEVICES")) is not None
 
 
 def version_evidence(target: Snapshot, facts: Facts) -> list[Evidence]:

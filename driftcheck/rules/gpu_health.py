@@ -243,7 +243,7 @@ _NOT_LOADED = (
     "driver is installed and running."
 )
 # These have rules of their own.
-_ELSEWHERE = frozenset({0, 34, 802, 803, 804})
+_ELSEWHERE = gpu.OTHER_REASONS | {0}
 
 
 class GPU015(Contradiction):
@@ -285,7 +285,7 @@ class GPU015(Contradiction):
         library = facts.get("nvml") or {}
         answer = (facts.get("libcuda") or {}).get("init")
         code, status = library.get("code"), library.get("status")
-        hidden = answer == 100 and (not gpu.devices(target) or gpu.variable(target, "CUDA_VISIBLE_DEVICES") is not None)
+        hidden = answer == 100 and (not gpu.devices(target) or gpu.may_be_hidden(target))
         if answer is not None and answer not in _ELSEWHERE and not hidden:
             found = self._of_cuda(target, facts, answer)
         elif status in {"timed out", "crashed"}:

@@ -135,6 +135,9 @@ def _verdict(expression: str, facts: Facts, device: Facts | None) -> Verdict:
     return nvidia_requirements.evaluate(expression, machine)
 
 
+_VISIBLE = Subject("variable", "CUDA_VISIBLE_DEVICES")
+
+
 class GPU014(Contradiction):
     """CUDA_VISIBLE_DEVICES, or a division of the GPU, leaves less than there is to see.
 
@@ -172,7 +175,7 @@ class GPU014(Contradiction):
         empty = [number for number in divided if not devices[number]["mig_devices"]]
         if len(empty) == len(devices):
             yield self._finding(
-                target, Impact.BREAKS, Confidence.LIKELY,
+                target, Subject("gpu", "mig"), Impact.BREAKS, Confidence.LIKELY,
                 "Every GPU is in MIG mode and has no parts",
                 "CUDA uses a divided GPU through its parts alone, and there are none.",
                 [at(target, "target", *gpu.on_device(number, "mig")) for number in empty[:4]],
@@ -194,24 +197,24 @@ class GPU014(Contradiction):
         shown = value[:60]
         if value.strip() in {"", "-1"}:
             yield self._finding(
-                target, Impact.NOTE, Confidence.CERTAIN, "CUDA_VISIBLE_DEVICES hides every GPU",
+                target, _VISIBLE, Impact.NOTE, Confidence.CERTAIN, "CUDA_VISIBLE_DEVICES hides every GPU",
                 f"It is {shown!r}; the machine has {there}.", evidence, fixes,
             )  # fmt: skip
         elif wrong == 0:
             yield self._finding(
-                target, Impact.BREAKS, Confidence.LIKELY,
+                target, _VISIBLE, Impact.BREAKS, Confidence.LIKELY,
                 f"CUDA_VISIBLE_DEVICES={shown} names no GPU of this machine, which has {there}",
                 "CUDA stops at the first entry that is none, so it sees nothing.", evidence, fixes,
             )  # fmt: skip
         elif wrong is not None:
             yield self._finding(
-                target, Impact.NOTE, Confidence.LIKELY,
+                target, _VISIBLE, Impact.NOTE, Confidence.LIKELY,
                 f"CUDA_VISIBLE_DEVICES={shown} names more GPUs than are there: {there}",
                 f"CUDA sees the {wrong} before {entries[wrong]!r}.", evidence, fixes,
             )  # fmt: skip
         elif divided and any(entry.isdecimal() and int(entry) > 0 for entry in entries):
             yield self._finding(
-                target, Impact.BREAKS, Confidence.POSSIBLE,
+                target, _VISIBLE, Impact.BREAKS, Confidence.POSSIBLE,
                 f"CUDA_VISIBLE_DEVICES={shown} counts GPUs, and some are divided (MIG)",
                 "A program sees one part of one divided GPU; numbers beyond that name nothing.",
                 [*evidence, *(at(target, "target", *gpu.on_device(number, "mig")) for number in divided[:4])],
@@ -221,6 +224,7 @@ class GPU014(Contradiction):
     def _finding(
         self,
         target: Snapshot,
+        subject: Subject,
         impact: Impact,
         confidence: Confidence,
         title: str,
@@ -228,12 +232,11 @@ class GPU014(Contradiction):
         evidence: list[Evidence],
         fixes: list[Fix],
     ) -> Finding:
-        subject = "mig" if "MIG mode" in title else "CUDA_VISIBLE_DEVICES"
         return self.finding(
             impact,
             confidence,
             title,
-            Subject("variable", subject) if subject != "mig" else Subject("gpu", "mig"),
+            subject,
             why,
             predicted_error=gpu.start_error(target, 100) if impact is Impact.BREAKS else None,
             evidence=evidence,

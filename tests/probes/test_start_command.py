@@ -222,7 +222,8 @@ def test_no_interpreter(root: Root, entry: list[str], reason: str) -> None:
 PIECES = [
     "exec ", '"$@"', "$(", "`", "${X:-", "}", '"', "'", "\\\n", "if ", "; then ", "fi\n", "case x in ", ") ", "esac\n",
     "<<E\n", "E\n", "{ ", "( ", "&& ", "|| ", "python3 ", "app.py", "\0", "\r\n", ". /t/x\n", "cd /tmp\n", "set -- ",
-    '"$0"', "export A=", "~", "$", "\\", "sh -c ", "env -S ", "conda run -n ", "uv run ", "shift\n", "shift ²\n", "/t/x ", "\n",
+    '"$0"', "export A=", "~", "$", "\\", "sh -c ", "env -S ", "conda run -n ", "uv run ", "shift\n", "shift ²\n",
+    "/t/x ", "\n",
 ]  # fmt: skip
 
 # What cannot start: the first line that was printed, by the script's content

@@ -56,6 +56,12 @@ def test_gpu003_builds_of_torch_leave_out_gpus(
     assert architectures in found.explanation
 
 
+def test_gpu003_is_not_certain_where_every_gpu_is_hidden() -> None:
+    old, built = machine("580.65.06", "13.0", "P100"), torch("2.8.0+cu128", "12.8", TORCH_128)
+    hidden = {"variables": {"CUDA_VISIBLE_DEVICES": {"value": ""}}}
+    assert shape(findings("GPU003", gpu=old, cuda=built, variables=hidden)) == [("breaks", "likely")]
+
+
 @pytest.mark.parametrize(
     ("architectures", "device"),
     [

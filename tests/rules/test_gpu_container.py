@@ -98,6 +98,12 @@ def test_gpu009_a_user_without_the_group() -> None:
     assert found.predicted_error == "RuntimeError: No CUDA GPUs are available"
 
 
+def test_gpu009_an_answer_with_another_reason() -> None:
+    denied = {path: {"mode": "0660", "uid": 0, "gid": 44, "accessible": False} for path in FILES}
+    (found,) = findings("GPU009", gpu=machine(device_nodes=denied, libcuda={"init": 34}))
+    assert (shape([found]), found.predicted_error) == ([("breaks", "likely")], "CUDA driver is a stub library")
+
+
 def test_gpu009_the_real_probe_sees_modes(here: Machine) -> None:
     here.driver(PROC_535)
     (here.root / "dev" / "nvidia-uvm").chmod(0o000)

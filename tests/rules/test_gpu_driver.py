@@ -370,6 +370,8 @@ def test_gpu015_a_variable_hides_the_devices() -> None:
     assert shape(findings("GPU015", gpu=hidden)) == [("breaks", "certain")]
     variables = {"variables": {"CUDA_VISIBLE_DEVICES": {"value": "-1"}}}
     assert findings("GPU015", gpu=hidden, variables=variables) == []
+    # Put on that machine: which variables its own libcuda was asked with is not known.
+    assert judged("GPU015", ON, gpu=hidden, variables={"variables": {}}) == []
 
 
 # GPU002 on what numba does
