@@ -1,8 +1,8 @@
 """What a rule is. A rule reads facts and never touches a machine.
 
 A rule is a class that documents itself: its name is its title, its docstring its page. To add one, write a class
-in the module of its family; nothing else has to know. The docstring begins with one sentence and goes on with
-these paragraphs, each of which begins with its word and a colon:
+in the module of its family, and a row in tests/rules/truth.json; nothing else has to know. The docstring begins
+with one sentence and goes on with these paragraphs, each of which begins with its word and a colon:
 
     Compares: the facts that it reads.
     Why: why this breaks inference.
