@@ -18,6 +18,7 @@ from driftcheck.cli.options import (
     read_once,
     recording,
     reporting,
+    warn_unheeded,
 )
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
 
@@ -66,6 +67,7 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
 
     read_once(reference, on, judging.error)
     log = log_of(judging)
+    warn_unheeded(options, reference)
     snapshot = measured(reference, recording(options, judging.policy))
     if on is not None:
         snapshot = place(snapshot, measured(on))

@@ -18,6 +18,7 @@ from driftcheck.cli.options import (
     read_once,
     recording,
     reporting,
+    warn_unheeded,
 )
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
 
@@ -73,6 +74,7 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
     baseline, targets = _sides(references, judging.policy)
     read_once(baseline, *targets, judging.error)
     log = log_of(judging)
+    warn_unheeded(options, baseline, *targets)
     options = recording(options, judging.policy)
     snapshots = [measured(reference, options) for reference in (baseline, *targets)]
     report = diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy, judging.location)

@@ -99,6 +99,7 @@ def measuring(command: _Command) -> _Command:
             "artifacts",
             multiple=True,
             metavar="PATH",
+            callback=_paths,
             help="Fingerprint this model file over there too, or every one in this directory. May be repeated.",
         ),
         click.option(
@@ -240,6 +241,27 @@ def read_once(*sources: str | None) -> None:
         raise InputError("-", "standard input can be read only once", "Write one of the two to a file")
 
 
+def warn_unheeded(options: Options, *references: str) -> None:
+    """Say which options of a measurement do nothing, where all that is read was taken before."""
+    from driftcheck.environments import reference  # noqa: PLC0415
+
+    if any(reference.parse(text).kind != "file" for text in references):
+        return
+    names = {
+        "--python": options.python,
+        "--pull": options.pull,
+        "--run-arg": options.run_arguments,
+        "--variable": options.variables,
+        "--artifact": options.artifacts,
+        "--try-imports": options.try_imports,
+    }
+    given = ", ".join(name for name, value in names.items() if value)
+    if given:
+        click.echo(
+            f"Warning: nothing is measured, since a snapshot was taken before; without effect: {given}", err=True
+        )
+
+
 def log_of(judging: Judging) -> str | None:
     """The log that --error names, read before anything is measured; None for none."""
     if judging.error is None:
@@ -308,6 +330,13 @@ def _modules(_: click.Context, __: click.Parameter, text: str | None) -> tuple[s
         if not all(part.isidentifier() for part in name.split(".")):
             raise click.BadParameter(f"{name!r} is not the name of a module")
     return names
+
+
+def _paths(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of --artifact: an empty one is a variable that was not set, and would mean the root directory."""
+    if "" in texts:
+        raise click.BadParameter("'' is no path")
+    return texts
 
 
 def _outputs(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import measured, measuring, policed, recording
+from driftcheck.cli.options import measured, measuring, policed, recording, warn_unheeded
 from driftcheck.cli.pages import FILES, MEASURING, Manual, Page, exits
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def command(reference: str, output: str, label: str | None, options: Options, po
     """
     from driftcheck.snapshot import write_text  # noqa: PLC0415
 
+    warn_unheeded(options, reference)
     snapshot = measured(reference, replace(recording(options, policy), label=label))
     write_text(output, snapshot.text())
     if output != "-":

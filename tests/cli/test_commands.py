@@ -202,6 +202,7 @@ def test_the_probe_file_makes_a_snapshot_like_any_other(taken: Path, tmp_path: P
         (["diff", "x.json", "y.json"], "x.json: no such file"),
         (["check", "host", "--format", "tex"], "'tex' is not one of"),
         (["check", "host", "--output-file", "nonsense"], "is not FORMAT=FILE"),
+        (["check", "--artifact", ""], "'--artifact': '' is no path"),
         (["snapshot", HERE, "-o", "/nowhere/x.json"], "/nowhere/x.json: cannot be written"),
     ],
 )
@@ -210,6 +211,16 @@ def test_a_wrong_command_ends_with_2_and_says_what_is_wrong(arguments: list[str]
     assert (result.code, result.out) == (2, "")
     assert said in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("command", ["snapshot", "check", "diff"])
+def test_what_has_no_effect_on_a_snapshot_that_was_taken_before_is_said(taken: Path, command: str) -> None:
+    files = [taken] * (2 if command == "diff" else 1)
+    told = driftcheck(command, *files, "--artifact", "model.onnx", "--pull").err
+    assert (
+        told == "Warning: nothing is measured, since a snapshot was taken before; without effect: --pull, --artifact\n"
+    )
+    assert driftcheck(command, *files).err == ""
 
 
 def test_what_to_type_takes_the_place_of_the_report(taken: Path, tmp_path: Path) -> None:
