@@ -144,10 +144,10 @@ def compare_versions(left: str, operator: str, right: str) -> bool:
     while left and right:
         numbers = []
         for text in (left, right):
-            found = re.match(r"[0-9]+", text)
-            if not found or int(found[0]) >= _NUMBER_LIMIT:
+            found = re.match(r"0*([0-9]{0,20})(?![0-9])", text)
+            if not found or not found[0] or int(found[1] or 0) >= _NUMBER_LIMIT:
                 raise _InvalidError
-            numbers.append((int(found[0]), text[found.end() :].lstrip(".")))
+            numbers.append((int(found[1] or 0), text[found.end() :].lstrip(".")))
         (one, left), (other, right) = numbers
         if one != other:
             return _answer(operator, less=one < other, more=one > other)

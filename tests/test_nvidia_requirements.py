@@ -105,6 +105,8 @@ def test_without_a_device_its_brand_and_architecture_are_taken_to_fit() -> None:
         ("cuda>=twelve", Verdict.INVALID),
         ("cuda>=.12", Verdict.INVALID),
         ("cuda>=18446744073709551615", Verdict.INVALID),
+        (f"cuda>={'9' * 5000}", Verdict.INVALID),
+        (f"cuda<={'0' * 5000}13", Verdict.SATISFIED),
         ("memory>=40", Verdict.INVALID),
         ("cuda>=12.0 memory>=40", Verdict.SATISFIED),  # what comes after a true alternative is never read
         ("cuda>=12.8 memory>=40", Verdict.INVALID),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -162,11 +163,14 @@ def _start_fix(start: Mapping[str, Any]) -> list[Fix]:
     if "Windows line endings" in reason or "\\r" in problem:
         script = file if file.startswith("/") else next((step.split(" ")[0] for step in start["chain"]), "FILE")
         return [
-            Fix("dockerfile", f"RUN sed -i 's/\\r$//' {script}"),
+            Fix("dockerfile", f"RUN sed -i 's/\\r$//' {shlex.quote(script)}"),
             Fix("advice", "Keep it so in git: a .gitattributes with the line: *.sh text eol=lf"),
         ]
     if reason.endswith("is not executable"):
-        return [Fix("dockerfile", f"RUN chmod +x {file}"), Fix("advice", "Or copy it with COPY --chmod=755.")]
+        return [
+            Fix("dockerfile", f"RUN chmod +x {shlex.quote(file)}"),
+            Fix("advice", "Or copy it with COPY --chmod=755."),
+        ]
     if "no first line" in reason:
         return [
             Fix("advice", f"Begin {file} with a line such as #!/bin/sh, without a blank or a byte order mark before.")
@@ -176,7 +180,7 @@ def _start_fix(start: Mapping[str, Any]) -> list[Fix]:
     if "another C library" in reason:
         return [Fix("advice", f"Install {file} for the C library of this image, or change the base image.")]
     if start["interpreter"] is not None and start["module"] is not None:
-        return [Fix("pip", f"{start['interpreter']} -m pip install {start['module']}")]
+        return [Fix("pip", shlex.join([start["interpreter"], "-m", "pip", "install", start["module"]]))]
     if start["interpreter"] is not None:
         return [Fix("advice", "Copy the script into the image, or state the WORKDIR that its name is meant for.")]
     return [Fix("advice", f"Install or copy what is missing, or correct its name: {reason}.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
@@ -116,7 +117,7 @@ class GPU004(Contradiction):
             evidence=evidence,
             fix=[
                 Fix("advice", f"Take {directory} off LD_LIBRARY_PATH; to link, use LIBRARY_PATH or the linker's -L."),
-                Fix("dockerfile", f"RUN rm -f {path} && ldconfig"),
+                Fix("dockerfile", f"RUN rm -f {shlex.quote(path)} && ldconfig"),
             ],
         )
 

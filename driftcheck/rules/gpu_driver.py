@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -250,7 +251,7 @@ def _compat_fixes(path: str, *, removable: bool) -> list[Fix]:
         return [Fix("advice", update)]
     if "/compat" in directory:
         return [
-            Fix("dockerfile", f"RUN rm -rf {directory} && ldconfig"),
+            Fix("dockerfile", f"RUN rm -rf {shlex.quote(directory)} && ldconfig"),
             Fix("advice", f"Or {update[:1].lower()}{update[1:]}"),
         ]
     advice = f"Take {directory} off LD_LIBRARY_PATH and out of /etc/ld.so.conf.d, then run ldconfig."

@@ -127,7 +127,8 @@ def _error(target: Snapshot, capability: str, soname: str, evidence: list[Eviden
 
 
 def _with(listed: set[str] | frozenset[str], capability: str) -> str:
-    return ",".join(sorted({*listed, *DEFAULT, capability}))
+    """A value to type: what is no name of a capability stays out of it."""
+    return ",".join(sorted({*filter(str.isalnum, listed), *DEFAULT, capability}))
 
 
 class GPU035(Contradiction):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
@@ -51,7 +52,7 @@ class GPU031(Contradiction):
             return  # Triton of ROCm or of Intel has none
         other = lookup(target, ("cuda", "tools", "ptxas"))
         record = distributions_of(target).get("triton")
-        fixes = [Fix("variable", f"TRITON_PTXAS_PATH={other['path']}")] if other else []
+        fixes = [Fix("variable", f"TRITON_PTXAS_PATH={shlex.quote(other['path'])}")] if other else []
         if record is not None:
             fixes.extend(pip_fix(target, "install --force-reinstall --no-deps triton=={}".format(record["version"])))
         version = builds["triton"]["version"]

@@ -444,6 +444,7 @@ def test_box011_a_start_that_cannot_be() -> None:
             "exec /app/start.sh: no such file or directory",
             "RUN sed -i 's/\\r$//' /app/start.sh",
         ),
+        ("/app/a;reboot is not executable", "exec: permission denied", "RUN chmod +x '/app/a;reboot'"),
         ("/app/start.sh is not executable", 'exec: "/app/start.sh": permission denied', "RUN chmod +x /app/start.sh"),
         (
             "/app/start.sh has no first line that names its interpreter, such as #!/bin/sh",

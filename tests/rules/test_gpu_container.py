@@ -77,6 +77,12 @@ def test_gpu004_a_stub_of_an_image(path: str, via: str, confidence: str | None) 
     assert shape(judged("GPU004", ON, gpu=machine(), cuda=has)) == ([("breaks", confidence)] if confidence else [])
 
 
+def test_gpu004_a_path_is_typed_as_one_word() -> None:
+    has = image(driver={"/x/stubs/a b/libcuda.so.1": libcuda("stub", None, None, "cache")})
+    (found,) = judged("GPU004", ON, gpu=machine(), cuda=has)
+    assert found.fix[-1].text == "RUN rm -f '/x/stubs/a b/libcuda.so.1' && ldconfig"
+
+
 def test_gpu004_is_silent() -> None:
     assert findings("GPU004", gpu=machine(), cuda=TORCH) == []
     assert findings("GPU004", gpu=NO_GPU, cuda=TORCH) == []

@@ -209,6 +209,9 @@ def test_gpu005_a_library_that_is_needed_is_not_to_be_removed() -> None:
     enough = carrying("compat", "570.124.06")
     (found,) = judged("GPU005", ON, gpu=machine("535.104.05", "12.2", "RTX 4090"), cuda=enough)
     assert [fix.kind for fix in found.fix] == ["dockerfile", "advice"]
+    odd = carrying("compat", "570.124.06", None, "cache", path="/opt /compat/libcuda.so.1")
+    (found,) = judged("GPU005", ON, gpu=machine("535.104.05", "12.2", "RTX 4090"), cuda=odd)
+    assert found.fix[0].text == "RUN rm -rf '/opt /compat' && ldconfig"
 
 
 def test_gpu005_a_directory_that_nobody_looks_into() -> None:

@@ -377,6 +377,9 @@ def test_gpu034_an_image_for_video_drops_compute() -> None:
     assert judged(found) == ("breaks", "likely")
     assert found.predicted_error == NO_DRIVER
     assert found.fix[0].text == "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
+    facts = cuda(builds={"torch": TORCH_CUDA}, image={"driver_capabilities": "video,$(reboot)"})
+    (found,) = findings("GPU034", cuda=facts, packages=distributions())
+    assert found.fix[1].text == "-e NVIDIA_DRIVER_CAPABILITIES=compute,utility,video"
 
 
 def needs(soname: str) -> dict[str, Any]:
