@@ -83,7 +83,7 @@ def test_files_that_a_variable_names_and_that_are_not_there(tmp_path: Path) -> N
         "CURL_CA_BUNDLE": "/etc/\0",
         "HOME": "/nowhere",
     }
-    options = {"image_config": {}}
+    options: dict[str, object] = {"image_config": {}}
     facts = variables.measure(common.Place(str(tmp_path), environ, live=False, options=options))
     assert {name: record.get("missing") for name, record in facts["variables"].items()} == {
         "SSL_CERT_FILE": None,

@@ -176,7 +176,13 @@ def test_cpu006_is_silent_where_the_processor_has_the_level(built: Builder) -> N
 
 def test_cpu006_a_library_that_is_there_only_for_newer_processors() -> None:
     def answer(path: str) -> dict[str, Any]:
-        record = {"reason": "default", "assumption": "hwcaps", "offers": {}, "distribution": None, "package": None}
+        record: dict[str, Any] = {
+            "reason": "default",
+            "assumption": "hwcaps",
+            "offers": {},
+            "distribution": None,
+            "package": None,
+        }
         return {"libfast.so.1": {path: record}}
 
     newer = {"libraries": answer("/usr/lib/glibc-hwcaps/x86-64-v3/libfast.so.1")}
