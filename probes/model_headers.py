@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Larger JSON is looked at by its ends only.
 JSON_LIMIT = 4 << 20
+# The tokenizer.json of a vocabulary of 256,000 has 34 MB.
+TOKENIZER_LIMIT = 256 << 20
 END = 1 << 16
 
 
@@ -116,15 +118,18 @@ def _ubjson_version(data: "bytes", kind: "bytes") -> "Optional[str]":
 
 
 def _pairs(file: "IO[bytes]") -> "Optional[bool]":
-    """Whether a tokenizer.json has its merges as pairs, as tokenizers 0.20 began to write; None without merges."""
+    """Whether a tokenizer.json has its merges as pairs, as tokenizers 0.20 began to write; None without merges, or
+    where they stand behind all that is read.
+    """
     file.seek(0)
     kept = b""
-    while True:
+    while file.tell() <= TOKENIZER_LIMIT:
         piece = file.read(1 << 20)
         data = kept + piece
         found = re.search(rb'"merges"\s*:\s*\[\s*([\["])', data)
         if found:
             return found.group(1) == b"["
         if not piece:
-            return None
+            break
         kept = data[-4096:]
+    return None

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driftcheck.probes import artifacts, bounded, common, module_files, pickle_file
+from driftcheck.probes import artifacts, bounded, common, model_headers, module_files, pickle_file
 from support import interpreters
 from support.commands import driftcheck
 from support.model_files import (
@@ -620,6 +620,12 @@ def test_a_configuration_of_transformers(tmp_path: Path) -> None:
 def test_the_merges_of_a_tokenizer(tmp_path: Path, merges: str, pairs: bool | None) -> None:
     content = '{"version": "1.0", "model": {"vocab": {"' + "x" * 3000000 + '": 1}, "merges" : ' + merges + "}}"
     assert read(tmp_path, content.encode(), "tokenizer.json")["tokenizer"] == {"pairs": pairs}
+
+
+def test_no_tokenizer_is_read_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_headers, "TOKENIZER_LIMIT", 1 << 20)
+    content = b'{"vocab": "' + b"x" * (4 << 20) + b'", "merges": ["a b"]}'
+    assert read(tmp_path, content, "tokenizer.json")["tokenizer"] == {"pairs": None}
 
 
 # As part of a snapshot
