@@ -110,10 +110,6 @@ def access(place: "Place", path: "str") -> "Optional[str]":
     return None
 
 
-def is_directory(place: "Place", path: "str") -> "bool":
-    return place.is_dir(path)
-
-
 def search(place: "Place", name: "str", path: "str") -> "Tuple[Optional[str], Optional[str]]":
     """``(executable, file that is not executable)`` of this name in the directories of a ``PATH``."""
     refused = None
