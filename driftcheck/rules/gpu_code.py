@@ -11,7 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.distributions import torch_from
+from driftcheck.rules.distributions import HERE, distributions_of, torch_from
 from driftcheck.rules.gpu_facts import Facts
 from driftcheck.snapshot import Snapshot
 
@@ -184,7 +184,7 @@ class GPU002(Contradiction):
         yield from self._of_numba(target, level)
 
     def _of_numba(self, target: Snapshot, level: gpu.DriverLevel) -> Iterator[Finding]:
-        installed: Mapping[str, Any] = lookup(target, ("packages", "distributions")) or {}
+        installed = distributions_of(target)
         names = [name for name in ("numba-cuda", "numba") if name in installed]
         compilers: Mapping[str, Facts] = lookup(target, ("cuda", "libraries", "nvvm")) or {}
         newer = {
@@ -206,7 +206,7 @@ class GPU002(Contradiction):
             evidence=[
                 at(target, "target", *level.path),
                 at(target, "target", "cuda", "libraries", "nvvm", file, "version"),
-                at(target, "target", "packages", "distributions", names[0], "version"),
+                at(target, "target", *HERE, names[0], "version"),
             ],
             fix=[
                 Fix("variable", "NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY=1"),

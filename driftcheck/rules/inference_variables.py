@@ -10,8 +10,8 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
 from driftcheck.knowledge import variables as known
+from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.variables import variable
 from driftcheck.snapshot import Snapshot
@@ -61,7 +61,7 @@ class ENV004(Drift):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        return change.path[:3] == ("variables", "variables", finding.subject.name)
+        return effects.is_of_variable(change, finding)
 
 
 def differing(baseline: Snapshot, target: Snapshot) -> Iterator[known.VariableDifference]:
@@ -217,7 +217,7 @@ class ENV005(Contradiction):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        return change.path[:3] == ("variables", "variables", finding.subject.name)
+        return effects.is_of_variable(change, finding)
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del sides
@@ -331,7 +331,7 @@ class ENV006(Contradiction):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        return change.path[:3] == ("variables", "variables", finding.subject.name)
+        return effects.is_of_variable(change, finding)
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         del sides

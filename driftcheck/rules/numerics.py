@@ -9,7 +9,7 @@ from typing import Any
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import wheels
+from driftcheck.rules import effects, wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.rules.inference_variables import changed, differing, hidden
 from driftcheck.rules.library_choices import SYSTEM_BLAS, blas_maker
@@ -152,7 +152,7 @@ class NUM005(Drift):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        return change.path[:3] == ("variables", "variables", finding.subject.name)
+        return effects.is_of_variable(change, finding)
 
 
 class NUM006(Drift):
@@ -202,7 +202,7 @@ class NUM006(Drift):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        return change.path[:3] == ("variables", "variables", finding.subject.name)
+        return effects.is_of_variable(change, finding)
 
 
 def _seed(value: str | None) -> int | None:
