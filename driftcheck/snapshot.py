@@ -175,6 +175,9 @@ def parse_json(data: bytes, where: str) -> Any:
     text = _decode(data, where)
     if _too_deep(text):
         raise InputError(where, f"JSON nested deeper than {DEPTH_LIMIT} levels, so it is nothing of driftcheck's")
+    if _LONG_NUMBER.search(text):
+        message = f"holds a number of more than {_DIGITS} digits, so it is nothing of driftcheck's"
+        raise InputError(where, message)
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
@@ -197,6 +200,10 @@ def _decode(data: bytes, where: str) -> str:
     except UnicodeDecodeError as error:
         raise InputError(where, f"not UTF-8 text (byte {error.start})") from error
 
+
+# int() refuses what is longer, and so does every parser of versions; nothing honest comes near.
+_DIGITS = 4300
+_LONG_NUMBER = re.compile(rf"(?<!\d)\d{{{_DIGITS + 1}}}")
 
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 

@@ -75,7 +75,11 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "nested": (lambda: b"[" * 100_000, "nested deeper than 64 levels"),
     "nested objects": (lambda: b'{"a":' * 100_000, "nested deeper than 64 levels"),
     "a constant": (lambda: b'{"schema_version": NaN}', "NaN is no JSON number"),
-    "a huge number": (lambda: b'{"schema_version": ' + b"9" * 100_000 + b"}", "not JSON: "),
+    "a huge number": (lambda: b'{"schema_version": ' + b"9" * 100_000 + b"}", "number of more than 4300 digits"),
+    "a huge number in a text": (
+        lambda: encoded(document(variables={"variables": {"A": {"value": "1." + "9" * 4301}}})),
+        "number of more than 4300 digits",
+    ),
     "a wrong fact": (
         lambda: encoded(document(python={"bits": "<script>"})),
         r"not a valid snapshot: at sections\.python\.facts\.bits",
