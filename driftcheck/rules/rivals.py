@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from driftcheck.rules.requirements import Unmet, parsed
 Stated = Mapping[str, Sequence[tuple[str, Requirement, str]]]
 
 # Of one distribution so many requirements are compared with each other: facts may be hostile.
-_COMPARED = 200
+_COMPARED = 50
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def together(name: str, known: Mapping[str, Sequence[Demand]]) -> SpecifierSet:
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def may_agree(one: SpecifierSet, other: SpecifierSet) -> bool:
     """Whether some version meets both; true where that cannot be told.
 
