@@ -148,7 +148,7 @@ def _gpus(found: RunArguments, value: str) -> None:
     capabilities = [["gpu"]]
     if text == "all":
         request = DeviceRequest(count=-1, capabilities=capabilities)
-    elif text.isdigit():
+    elif text.isdecimal() and len(text) < 10:
         request = DeviceRequest(count=int(text), capabilities=capabilities)
     elif text.startswith("device="):
         request = DeviceRequest(device_ids=text.removeprefix("device=").split(","), capabilities=capabilities)

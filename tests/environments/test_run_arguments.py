@@ -60,6 +60,7 @@ def test_variables_are_passed_and_not_told() -> None:
         ("--shm-size", 'has no value. For example: --run-arg "--shm-size VALUE"'),
         ("--shm-size lots", "'lots' is no size"),
         ("--cpus two", "'two' is no number"),
+        ("--gpus ²", "'²' is not understood. It is all, a number, or device=0,1"),
         ("--gpus some", "'some' is not understood. It is all, a number, or device=0,1"),
         ("--ulimit nofile", "'nofile' is not understood"),
         ("--volume /models", "'/models' is not understood"),
