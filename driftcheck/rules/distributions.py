@@ -36,7 +36,7 @@ def titled(record: dict[str, Any]) -> str:
 
 def pip_fix(target: Snapshot, *commands: str) -> tuple[Fix, ...]:
     """Lines for pip, with a word where pip refuses to write (PEP 668)."""
-    fixes = [Fix("pip", f"{PIP} {command}") for command in commands]
+    fixes = [Fix("pip", f"{PIP} {command}") if _PLAIN.fullmatch(command) else _ODD for command in commands]
     if lookup(target, ("python", "environment", "externally_managed")):
         fixes.append(
             Fix(
@@ -46,6 +46,11 @@ def pip_fix(target: Snapshot, *commands: str) -> tuple[Fix, ...]:
             )
         )
     return tuple(fixes)
+
+
+# Names come out of measured environments, and a line that is to be typed must not mean more than pip to a shell.
+_PLAIN = re.compile(r"""(?:[\w.@:/+=,\[\]~!* -]|"[\w.@:/+=,\[\]~!*<> -]*")+""", re.ASCII)
+_ODD = Fix("advice", "Its name or version is none that pip can have written. Make the environment anew.")
 
 
 def torch_from(target: Snapshot, accelerator: str, version: str = "") -> tuple[Fix, ...]:

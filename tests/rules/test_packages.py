@@ -112,6 +112,15 @@ def test_requirements_that_no_version_meets_together(one: str, other: str, agree
     assert may_agree(SpecifierSet(other), SpecifierSet(one)) is agree
 
 
+@pytest.mark.parametrize("name", ["odd; touch pwned #", "$(id)", "a`id`", "a\nid", "a > b", 'a" ; "b', "a&b", "a|b"])
+def test_what_a_shell_would_run_is_nothing_to_type(name: str) -> None:
+    hub = distribution("huggingface-hub", "2.4.0")
+    baseline = {"packages": packages(distribution(name, "1.0"), hub)}
+    target = packages(distribution(name, "0.9", requires={"huggingface-hub<1.0": ""}), hub)
+    found = findings("PKG001", baseline=baseline, packages=target)
+    assert [fix.kind for one in found for fix in one.fix] == ["advice"]
+
+
 def test_an_externally_managed_interpreter_is_mentioned() -> None:
     managed = python(environment={"externally_managed": True, "kind": "system"})
     (found,) = findings("PKG001", python=managed, packages=packages(distribution("a", requires={"b": ""})))
