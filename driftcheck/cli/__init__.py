@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -83,7 +85,19 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(arguments))
 
 
+# A disk, or a quota, that is used up.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def _open_streams() -> None:
+    """A standard stream that the caller closed (``>&-``) is None to Python: then nothing is read, or written."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
+
+
 def _run(arguments: list[str] | None) -> int:
+    _open_streams()
     try:
         result: Any = _driftcheck.main(arguments, prog_name="driftcheck", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -103,6 +117,10 @@ def _run(arguments: list[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return WRONG
         if os.environ.get("DRIFTCHECK_DEBUG"):
             raise
         click.echo(

@@ -262,6 +262,22 @@ def test_a_closed_pipe_is_no_fault() -> None:
     assert (process.stdout, process.stderr) == ("{\n", "")
 
 
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("schema snapshot >&-", 0, ""),
+        ("rule >&- 2>&-", 0, ""),
+        ("check - <&-", 2, "Error: standard input: empty\n"),
+        ("schema snapshot >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
+        ("rule >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_is_no_fault(ending: str, code: int, said: str) -> None:
+    command = f'{sys.executable} -P -c "from driftcheck.cli import main; main()" {ending}'
+    process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (code, said)
+
+
 def test_an_interruption_ends_with_130_and_leaves_nothing_running(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     slow = tmp_path / "python"
