@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -280,7 +281,7 @@ class PY002(Contradiction):
             for name, record in wheels.installed(target).items():
                 if record["location"] == folder and module in record["modules"]:
                     evidence.append(Evidence("target", (*wheels.DISTRIBUTIONS, name, "location"), folder))
-                    fix.insert(0, Fix("pip", f"python -m pip uninstall {name}"))
+                    fix.insert(0, Fix("pip", f"python -m pip uninstall {shlex.quote(name)}"))
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.LIKELY if module in _IMPORTED_BY_MOST else Confidence.POSSIBLE,

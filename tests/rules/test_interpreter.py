@@ -184,11 +184,12 @@ def test_py002_fires() -> None:
     ]
 
 
-def test_py002_a_backport_is_to_be_uninstalled() -> None:
+@pytest.mark.parametrize(("name", "typed"), [("enum34", "enum34"), ("odd; id #", "'odd; id #'")])
+def test_py002_a_backport_is_to_be_uninstalled(name: str, typed: str) -> None:
     hidden = python(shadowed_modules={"enum": f"{SITE}/enum/__init__.py"})
-    backport = distribution("enum34", modules={"enum": True}, location=f"{SITE}/enum")
+    backport = distribution(name, modules={"enum": True}, location=f"{SITE}/enum")
     (found,) = findings("PY002", python=hidden, packages=distributions(backport))
-    assert found.fix[0].text == "python -m pip uninstall enum34"
+    assert found.fix[0].text == f"python -m pip uninstall {typed}"
 
 
 def test_py002_is_silent() -> None:
