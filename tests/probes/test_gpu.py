@@ -1,7 +1,5 @@
 """The probe gpu: samples of the kernel and of nvidia-smi, and libraries of a driver that answer, hang, crash or lie."""
 
-
-
 from __future__ import annotations
 
 import contextlib

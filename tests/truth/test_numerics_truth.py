@@ -134,9 +134,9 @@ def test_env005_a_preloaded_library_that_is_not_there(monkeypatch: pytest.Monkey
     assert of("ENV005", None, measured(monkeypatch, LD_PRELOAD=gone)) == {}
 
 
-def test_env005_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_env005_certificates_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     ask = "import ssl; print(ssl.create_default_context().cert_store_stats()['x509'])"
-    gone = str(tmp_path / "corp.pem")
+    gone = "/nonexistent/corp.pem"
     assert run(sys.executable, "-c", ask, SSL_CERT_FILE=gone).out == "0"
     found = of("ENV005", None, measured(monkeypatch, SSL_CERT_FILE=gone))["SSL_CERT_FILE"]
     assert found.impact is Impact.BREAKS
