@@ -51,7 +51,7 @@ def measure(environment: Path, path: str, output: Path) -> tuple[dict[str, float
     program = "from driftcheck.cli import main; main()"
     command = ["snapshot", f"python:{environment}", "-o", str(output)]
     subprocess.run(
-        [sys.executable, "-c", program, *command],
+        [sys.executable, "-P", "-c", program, *command],
         check=True,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""},

@@ -299,6 +299,8 @@ def path_text(path: Sequence[str]) -> str:
 
 def value_text(value: Any, path: Sequence[str] = ()) -> str:
     """A fact as a person would write it; not cleaned."""
+    if len(path) == 5 and tuple(path[:2]) == _PACKAGES and path[3] == "requires" and (value is None or value == ""):
+        return "not stated" if value is None else "stated"  # the key is the requirement, the value its condition
     if value is None:
         return "(none)"
     if value == {} and tuple(path[:2]) == ("variables", "variables"):

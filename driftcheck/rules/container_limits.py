@@ -82,8 +82,11 @@ class BOX001(Contradiction):
             evidence=evidence,
             fix=[
                 Fix("docker-run", "--shm-size=8g"),
-                Fix("docker-run", "--ipc=host"),
-                Fix("advice", "In Kubernetes mount an emptyDir with medium: Memory at /dev/shm."),
+                Fix(
+                    "advice",
+                    "Or share the machine's: --ipc=host. In Kubernetes mount an emptyDir with medium: Memory at "
+                    "/dev/shm.",
+                ),
             ],
         )
 

@@ -39,6 +39,9 @@ def test_a_path_is_short_and_says_what_kind_of_thing_it_is(path: tuple[str, ...]
     [
         (None, (), "(none)"),
         ("", (), "(empty)"),
+        ("", ("packages", "distributions", "a", "requires", "b>=2"), "stated"),
+        (None, ("packages", "distributions", "a", "requires", "b>=2"), "not stated"),
+        ({}, ("packages", "distributions", "a", "requires", "b>=2"), "(empty)"),
         (True, (), "yes"),
         (4, ("limits", "cpu_limit", "cpus"), "4"),
         (4 << 30, ("limits", "cgroup", "memory_bytes"), "4 GiB"),
