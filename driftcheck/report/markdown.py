@@ -95,18 +95,35 @@ def _steps(options: RenderOptions) -> Iterator[_Room]:
 
 def render(report: Report, options: RenderOptions) -> str:
     """The format ``markdown``."""
-    for room in _steps(options):
-        page = _Page(room, options.all)
-        try:
-            _report(page, report)
-        except _FullError:
-            continue
-        text = page.text()
-        if _size(text) <= LIMIT:
-            return text
-    page = _Page(room, options.all, endless=True)
+    rooms = list(_steps(options))
+    text = _attempt(report, rooms[0], options)
+    if text is not None:
+        return text
+    # Each step tells less than the one before, so the first that fits is found by halving.
+    first, end, fitting = 1, len(rooms), None
+    while first < end:
+        middle = (first + end) // 2
+        text = _attempt(report, rooms[middle], options)
+        if text is None:
+            first = middle + 1
+        else:
+            fitting, end = text, middle
+    if fitting is not None:
+        return fitting
+    page = _Page(rooms[-1], options.all, endless=True)
     _report(page, report)
     return page.cut()
+
+
+def _attempt(report: Report, room: _Room, options: RenderOptions) -> str | None:
+    """The report with so much room for each kind; None where that is more than a tracker takes."""
+    page = _Page(room, options.all)
+    try:
+        _report(page, report)
+    except _FullError:
+        return None
+    text = page.text()
+    return text if _size(text) <= LIMIT else None
 
 
 class _FullError(Exception):
