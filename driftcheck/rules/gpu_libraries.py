@@ -136,13 +136,22 @@ class GPU024(Contradiction):
         first, error = so.predicted(ones, "symbol")
         shown = first or ones[0]
         soname = f"libnvJitLink.so.{needed[0]}"
-        answers = lookup(target, ("libraries", "libraries", soname)) or {}
-        file, answer = min(answers.items(), default=(None, {}))
-        copy = next((copy for copy in cuda.provided(target, soname) if copy.file == file), None)
+        answers: Mapping[str, Any] = lookup(target, ("libraries", "libraries", soname)) or {}
+        file = min(answers, default=None)
+        if file is None:
+            # Only libraries of other distributions call it, and the loader's table has no row for these.
+            copy = cuda.taken(target, "nvJitLink", soname)
+            by_variable = copy is not None and copy.by_variable
+        else:
+            copy = next((copy for copy in cuda.provided(target, soname) if copy.file == file), None)
+            by_variable = answers[file]["reason"] == "ld_library_path"
         stated = f" {cuda.text(copy.version)}" if copy is not None and copy.version else ""
         evidence = so.evidence_of(target, sorted(ones, key=lambda one: one is not shown))
         if file is not None:
             evidence.append(at(target, "target", "libraries", "libraries", soname, file))
+        elif copy is not None:
+            evidence.append(copy.evidence(target))
+            file = copy.file
         yield self.finding(
             so.worst(ones),
             so.confidence_of(target, shown),
@@ -157,7 +166,7 @@ class GPU024(Contradiction):
             ),
             predicted_error=error,
             evidence=evidence,
-            fix=self._fix(target, baseline, needed, file, answer),
+            fix=self._fix(target, baseline, needed, file if by_variable else None),
         )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
@@ -171,11 +180,11 @@ class GPU024(Contradiction):
         target: Snapshot,
         baseline: Snapshot | None,
         needed: tuple[int, ...],
-        file: str | None,
-        answer: Mapping[str, Any],
+        led_to: str | None,
     ) -> Sequence[Fix]:
-        if file is not None and answer.get("reason") == "ld_library_path":
-            return [Fix("variable", f"LD_LIBRARY_PATH without {file.rpartition('/')[0] or '/'}")]
+        """``led_to``: the file that LD_LIBRARY_PATH leads to, if it does."""
+        if led_to is not None:
+            return [Fix("variable", f"LD_LIBRARY_PATH without {led_to.rpartition('/')[0] or '/'}")]
         name = f"nvidia-nvjitlink-cu{needed[0]}" if needed[0] < 13 else "nvidia-nvjitlink"
         record = distributions_of(baseline).get(name)
         if record is not None and record["version"]:

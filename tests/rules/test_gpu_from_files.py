@@ -351,7 +351,22 @@ def test_gpu024_a_function_that_nvjitlink_lacks(
     world = laid(tmp_path / "root", build, cusparse("__nvJitLinkComplete_12_4"), nvjitlink(function, version))
     found = findings("GPU024", **world.facts_here())
     assert [one.code for one in found] == ["GPU024"] * fires
-    assert all(one.title.startswith("libcusparse.so.12 needs nvJitLink 12.4, and an older one") for one in found)
+    for one in found:
+        assert one.title == f"libcusparse.so.12 needs nvJitLink 12.4, and an older one {version} answers"
+        assert one.fix[0].text == 'python -m pip install "nvidia-nvjitlink-cu12>=12.4"'
+
+
+def test_gpu024_a_variable_leads_past_the_wheel_that_has_it(tmp_path: Path, build: Build) -> None:
+    world = laid(
+        tmp_path / "root",
+        build,
+        cusparse("__nvJitLinkComplete_12_4"),
+        nvjitlink("__nvJitLinkComplete_12_4", "12.4.127"),
+    )
+    old = Builder(tmp_path / "old").library(NVJITLINK, defines=["__nvJitLinkComplete_12_1"], version=NVJITLINK)
+    world.environ["LD_LIBRARY_PATH"] = str(old.parent)
+    (found,) = findings("GPU024", **world.facts_here())
+    assert [fix.text for fix in found.fix] == [f"LD_LIBRARY_PATH without {old.parent}"]
 
 
 # GPU009: root may open every file, so the question is asked by somebody else.
