@@ -8,20 +8,14 @@ from typing import Any
 import pytest
 from driftcheck.probes import cuda as probe
 from driftcheck.probes import fatbin
-from support.nvidia import ON, build, code, image, judged, libcuda, machine, torch
+from support.nvidia import ON, build, code, image, judged, libcuda, machine, shape, torch
 from support.snapshots import findings
-
-from driftcheck.findings import Finding
 
 FATBINS = Path(__file__).parents[1] / "probes" / "fatbin_fixtures"
 # What the wheels on the registry carry (torch.cuda.get_arch_list()).
 TORCH_126 = "sm_50 sm_60 sm_70 sm_75 sm_80 sm_86 sm_90"
 TORCH_128 = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
 TORCH_130 = "sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
-
-
-def shape(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(finding.impact.value, finding.confidence.value) for finding in found]
 
 
 def compiled(name: str) -> dict[str, Any]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.driver import CUDA, PROC_535, STUB, Build, Machine, builder
-from support.nvidia import FILES, NO_GPU, ON, build, device, image, judged, libcuda, machine, node, torch
+from support.driver import CUDA, PROC_535, STUB, Build, Machine
+from support.nvidia import FILES, NO_GPU, ON, build, device, image, judged, libcuda, machine, node, shape, torch
 from support.snapshots import findings, snapshot
 
 from driftcheck.explain import explain_pair
-from driftcheck.findings import Finding
 
 TORCH = torch("2.8.0", "12.8", "sm_80 sm_90")
 CPU = image(builds={"torch": build("2.8.0+cpu", None)})
@@ -21,21 +18,6 @@ NO_DRIVER = (
     "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU and installed a "
     "driver from http://www.nvidia.com/Download/index.aspx"
 )
-
-
-def shape(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(finding.impact.value, finding.confidence.value) for finding in found]
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return builder(tmp_path_factory.mktemp("libraries"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(sys, "platform", "linux")
-    return Machine(tmp_path)
 
 
 # GPU004

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.driver import CUDA, PROC_535, PROC_OPEN_570, STUB, Build, Machine, builder
-from support.nvidia import ON, build, code, device, image, judged, libcuda, machine, node, torch
+from support.driver import CUDA, PROC_535, PROC_OPEN_570, STUB, Build, Machine
+from support.nvidia import ON, build, code, device, image, judged, libcuda, machine, node, shape, torch
 from support.snapshots import distribution, distributions, findings
-
-from driftcheck.findings import Finding
 
 NOT_LOADED = (
     "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest NVIDIA "
     "driver is installed and running."
 )
 TORCH_128 = "sm_70 sm_75 sm_80 sm_86 sm_90 sm_100 sm_120"
-
-
-def shape(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(finding.impact.value, finding.confidence.value) for finding in found]
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    return builder(tmp_path_factory.mktemp("libraries"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    monkeypatch.setattr(sys, "platform", "linux")
-    return Machine(tmp_path)
 
 
 # GPU001

@@ -142,6 +142,11 @@ def torch(version: str, cuda: str, architectures: str, **facts: Any) -> dict[str
     )
 
 
+def shape(found: list[Finding]) -> list[tuple[str, str]]:
+    """Impact and confidence of each finding."""
+    return [(finding.impact.value, finding.confidence.value) for finding in found]
+
+
 def judged(rule_code: str, header: dict[str, Any], **sections: dict[str, Any]) -> list[Finding]:
     """What a contradiction concludes of a snapshot with this in its header, such as that it is on another machine
     (``ON``). The evidence is checked as ``support.snapshots.findings`` does.
