@@ -167,10 +167,10 @@ def parse(data: bytes, where: str) -> Snapshot:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """JSON of bounded depth.
+    """JSON of bounded depth, in which no object has a key twice.
 
     Raises:
-        InputError: with the line and column where it breaks off.
+        InputError: with the line and column where it breaks off, or the line where a key is repeated.
     """
     text = _decode(data, where)
     if _too_deep(text):
@@ -179,7 +179,9 @@ def parse_json(data: bytes, where: str) -> Any:
         message = f"holds a number of more than {_DIGITS} digits, so it is nothing of driftcheck's"
         raise InputError(where, message)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except _RepeatedKeyError as error:
+        raise InputError(where, _repetition(text), "Remove one of them, or make the file anew") from error
     except json.JSONDecodeError as error:
         if not text.strip():
             raise InputError(where, "empty") from error
@@ -224,6 +226,42 @@ def _too_deep(text: str) -> bool:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+class _RepeatedKeyError(Exception):
+    """An object has a key twice. Readers differ in which value they take, and a person may have read the other."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _RepeatedKeyError
+    return value
+
+
+_KEYS_AND_BRACES = re.compile(r'("(?:[^"\\]|\\.)*+")\s*+(:?)|[{}]', re.DOTALL)
+
+
+def _repetition(text: str) -> str:
+    """The first repeated key of a text that has one, and its place. (json's hook is not told the place.)"""
+    objects: list[set[str]] = []
+    path: list[str] = []
+    for found in _KEYS_AND_BRACES.finditer(text):
+        if found.group() == "{":
+            objects.append(set())
+            path.append("")
+        elif found.group() == "}":
+            objects.pop()
+            path.pop()
+        elif found[2]:
+            key = json.loads(found[1])
+            if key in objects[-1]:
+                line = text.count("\n", 0, found.start()) + 1
+                place = ".".join(path[:-1]) or "the document"
+                return f"line {line} repeats the key {key[:100]!r} of {place[:200]}"
+            objects[-1].add(key)
+            path[-1] = key
+    return "repeats a key"
 
 
 def check_version(version: Any, known: int, where: str) -> None:

@@ -85,6 +85,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         r"not a valid snapshot: at sections\.python\.facts\.bits",
     ),
     "an unknown fact": (lambda: encoded(document(limits={"surprise": 1})), r"at sections\.limits\.facts"),
+    "a key twice": (
+        lambda: encoded(document(variables={"variables": {"A": {}}})).replace(b'"A"', b'"\\u0041": {},\n"A"'),
+        r"line 2 repeats the key 'A' of sections\.variables\.facts\.variables\. Remove one",
+    ),
+    "a key twice at the top": (
+        lambda: encoded(document()).replace(b"{", b'{"sections": {"a": [{"b": "}"}]},', 1),
+        "line 1 repeats the key 'sections' of the document",
+    ),
     "an unknown section": (lambda: encoded(document(surprise={})), r"not a valid snapshot: at sections"),
 }
 
@@ -100,7 +108,9 @@ def test_what_is_no_snapshot_is_refused_in_one_line(tmp_path: Path, data: Callab
 
 
 @pytest.mark.parametrize("command", ["diff", "check", "report", "snapshot"])
-@pytest.mark.parametrize("kind", ["no JSON", "a newer one", "UTF-16", "truncated", "nested", "a wrong fact"])
+@pytest.mark.parametrize(
+    "kind", ["no JSON", "a newer one", "UTF-16", "truncated", "nested", "a wrong fact", "a key twice"]
+)
 def test_every_command_refuses_it_with_exit_code_2(tmp_path: Path, command: str, kind: str) -> None:
     path = tmp_path / "given.json"
     path.write_bytes(BAD[kind][0]())
