@@ -259,10 +259,11 @@ def program_version(place: "Place", path: "str") -> "Optional[str]":
     """What a program of the toolkit would print: ``Cuda compilation tools, release 12.9, V12.9.86``."""
     try:
         with fatbin.Reader(place.real(path)) as file:
-            return cuda_libraries.statement(file, cuda_libraries.CUDA_TOOLS)
+            stated = cuda_libraries.statement(file, cuda_libraries.CUDA_TOOLS)
     except fatbin.FatbinError as error:
         place.problem(path, error.reason)
         return None
+    return stated.group(1).decode("ascii") if stated else None
 
 
 def _on_path(place: "Place", name: "str") -> "Optional[Dict[str, Any]]":

@@ -32,7 +32,7 @@ _ANY = re.compile(rb"lib(?:cu|nv|nccl)")
 # What these libraries print of themselves, in their constants; the others state nothing that can be read.
 CUDA_TOOLS = re.compile(rb"Cuda compilation tools, release \d+\.\d+, V(\d+\.\d+\.\d+)")
 _STATEMENTS = {
-    "nccl": re.compile(rb"NCCL version (\d+\.\d+\.\d+)"),
+    "nccl": re.compile(rb"NCCL version (\d+\.\d+\.\d+)(?:(?:\+cuda| compiled with CUDA )(?P<cuda>\d+\.\d+))?"),
     "cudnn_graph": re.compile(rb"cudnn_version_(\d+_\d+_\d+(?:_\d+)?)_?"),
     "nvJitLink": CUDA_TOOLS,
     "nvrtc": CUDA_TOOLS,
@@ -177,33 +177,40 @@ def describe(place: "Place", candidate: "Candidate", versions: "Versions") -> "O
     component = match.group("component") if match else ""
     real = _NAME.match(os.path.basename(_resolved(place, candidate)))
     version = (real.group("version") if real else None) or (match.group("version") if match else None) or ""
-    source = "file name"
+    source, built_with = "file name", None
     try:
         header = elf.read(candidate.real)
         if header is None or header.bits != 64:
             return None
         # One number is that of the ABI and no version.
-        if version.count(".") < 2 and not (component == "nvrtc-builtins" and "." in version):
+        unnamed = version.count(".") < 2 and not (component == "nvrtc-builtins" and "." in version)
+        stated = None
+        # NCCL holds a CUDA runtime of its own, of which its name does not tell.
+        if component in _STATEMENTS and (unnamed or component == "nccl"):
+            with fatbin.Reader(candidate.real) as file:
+                stated = statement(file, _STATEMENTS[component])
+        if stated is not None:
+            built_with = stated.groupdict().get("cuda")
+        if unnamed:
             distribution = versions.of(candidate) if component_owner(candidate.distribution) else None
-            stated = None
-            if component in _STATEMENTS:
-                with fatbin.Reader(candidate.real) as file:
-                    stated = statement(file, _STATEMENTS[component])
             if stated is not None:
-                version, source = stated, "constants"
+                version, source = stated.group(1).decode("ascii").replace("_", "."), "constants"
             elif distribution is not None:
                 version, source = distribution, "distribution"
     except (elf.ElfError, fatbin.FatbinError) as error:
         place.problem(candidate.path, error.reason)
         return None
-    return {
+    record = {
         "soname": header.soname,
         "version": version or None,
         "version_from": source if version else None,
         "distribution": candidate.distribution,
         "via": candidate.via,
         "stub": "/stubs/" in candidate.path,
-    }
+    }  # type: Dict[str, Any]
+    if built_with is not None:
+        record["cuda"] = built_with.decode("ascii")
+    return record
 
 
 def _resolved(place: "Place", candidate: "Candidate") -> "str":
@@ -218,8 +225,8 @@ def component_owner(distribution: "Optional[str]") -> "bool":
     return bool(distribution and re.match(r"nvidia-|tensorrt|cutensor-", distribution))
 
 
-def statement(file: "fatbin.Reader", pattern: "re.Pattern[bytes]") -> "Optional[str]":
-    """The version that stands in the read-only data of a library or program."""
+def statement(file: "fatbin.Reader", pattern: "re.Pattern[bytes]") -> "Optional[re.Match[bytes]]":
+    """What a library or program states of its version in its read-only data."""
     table = fatbin.sections(file)
     where = (table or {}).get(b".rodata")
     if where is None:
@@ -228,10 +235,10 @@ def statement(file: "fatbin.Reader", pattern: "re.Pattern[bytes]") -> "Optional[
     position, step = start, 1 << 16
     end = start + min(size, STATEMENT_LIMIT)
     while position < end:
-        # A statement that begins in one piece may end in the next.
+        # A statement that begins in one piece may end in the next, which finds those that begin there.
         match = pattern.search(file.at(position, min(step + 128, end - position)))
-        if match:
-            return match.group(1).decode("ascii").replace("_", ".")
+        if match and match.start() < step:
+            return match
         position += step
         step = 1 << 20
     return None

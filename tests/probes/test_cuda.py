@@ -139,6 +139,7 @@ def test_wheels_of_the_vendor(image: Image, library: Library) -> None:
                 "distribution": "nvidia-nccl-cu12",
                 "via": {"search path": True},
                 "stub": False,
+                "cuda": "12.9",
             }
         },
     }
@@ -163,11 +164,31 @@ def test_versions_that_a_library_states(
     assert (record["version"], record["distribution"]) == (version, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "version", "built_with"),
+    [
+        ("libnccl.so.2", "NCCL version 2.29.7+cuda13.2", "2.29.7", "13.2"),
+        ("libnccl.so.2", "NCCL version 2.21.5 compiled with CUDA 12.4", "2.21.5", "12.4"),
+        # The file's name states the version, and nothing but its constants the CUDA.
+        ("libnccl.so.2.21.5", "NCCL version 2.21.5+cuda11.0", "2.21.5", "11.0"),
+        ("libnccl.so.2", "NCCL version 2.21.5", "2.21.5", None),
+        ("libnccl.so.2", "NCCL version %d", None, None),
+    ],
+)
+def test_the_cuda_that_nccl_was_built_with(
+    name: str, text: str, version: str | None, built_with: str | None, image: Image, library: Library
+) -> None:
+    image.file(f"/usr/lib64/{name}", library(name, text))
+    record = image.facts()["libraries"]["nccl"][f"/usr/lib64/{name}"]
+    assert (record["version"], record.get("cuda")) == (version or "2", built_with)
+
+
 def test_a_statement_that_two_reads_share(image: Image, library: Library) -> None:
-    """It begins at the last bytes of the first 64 KB of the constants."""
-    for filling in range((1 << 16) - 40, (1 << 16) + 8, 7):
-        image.file("/usr/lib64/libnccl.so.2", library("libnccl.so.2", "x" * filling + "NCCL version 2.32.3"))
-        assert image.facts()["libraries"]["nccl"]["/usr/lib64/libnccl.so.2"]["version"] == "2.32.3"
+    """It begins at the last bytes of the first 64 KB of the constants, or is cut by the end of what is read there."""
+    for filling in range((1 << 16) - 40, (1 << 16) + 128, 7):
+        image.file("/usr/lib64/libnccl.so.2", library("libnccl.so.2", "x" * filling + "NCCL version 2.32.31+cuda12.99"))
+        record = image.facts()["libraries"]["nccl"]["/usr/lib64/libnccl.so.2"]
+        assert (record["version"], record["cuda"]) == ("2.32.31", "12.99")
 
 
 def test_copies_that_a_repair_tool_renamed(image: Image, library: Library) -> None:
