@@ -36,12 +36,39 @@ def test_pkg012_only_beside_another_and_unless_a_third() -> None:
     assert pair(transformers="4.46.3", keras="3.6.0", tensorflow="2.18.0", tf_keras="2.18.0") == []
 
 
+NUMPY_1 = {"pyarrow": "26.0.1", "numpy": "1.26.4"}
+
+
+@pytest.mark.parametrize(
+    ("known", "typed"),
+    [
+        (None, '"pyarrow<26"'),
+        ({"pyarrow": "26.0.1", "numpy": "2.3.3"}, "numpy==2.3.3"),
+        ({"pyarrow": "25.0.1", "numpy": "1.26.4"}, "pyarrow==25.0.1"),
+        ({"pyarrow": "26.0.1"}, '"pyarrow<26"'),
+        (NUMPY_1, '"pyarrow<26"'),
+    ],
+    ids=str,
+)
+def test_pkg012_the_error_names_the_other_and_the_baseline_knows_what_to_type(
+    known: dict[str, str] | None, typed: str
+) -> None:
+    baseline = {"packages": distributions(*(distribution(*one) for one in known.items()))} if known else None
+    packages = distributions(*(distribution(*one) for one in NUMPY_1.items()))
+    (found,) = findings("PKG012", baseline=baseline, packages=packages)
+    assert found.predicted_error == "ImportError: pyarrow requires NumPy 2.0 or newer, found 1.26.4"
+    assert [fix.text for fix in found.fix] == [f"python -m pip install {typed}"]
+
+
 @pytest.mark.parametrize(
     "versions",
     [
         {"diffusers": "0.29.2", "huggingface_hub": "0.26.5"},
         {"diffusers": "0.28.0", "huggingface_hub": "0.25.2"},
         {"diffusers": "0.28.0"},
+        {"pyarrow": "26.0.1"},
+        {"pyarrow": "26.0.1", "numpy": "2.0.0"},
+        {"pyarrow": "25.0.1", "numpy": "1.26.4"},
         {"diffusers": "no version", "huggingface_hub": "0.26.5"},
         {"huggingface_hub": "0.26.5"},
     ],
