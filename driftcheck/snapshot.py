@@ -278,19 +278,3 @@ def check_version(version: Any, known: int, where: str) -> None:
             f"written by a newer driftcheck (schema version {version}, this one reads up to {known})",
             "Upgrade driftcheck: pip install --upgrade driftcheck",
         )
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a result to a file, or to standard output for ``-``.
-
-    Raises:
-        InputError: when the file cannot be written.
-    """
-    if path == "-":
-        sys.stdout.buffer.write(text.encode("utf-8"))
-        sys.stdout.buffer.flush()
-        return
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(path, f"cannot be written: {error.strerror or error}") from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.options import (
     Judging,
     Outputs,
@@ -15,6 +16,7 @@ from driftcheck.cli.options import (
     log_of,
     measured,
     measuring,
+    read_by,
     read_once,
     recording,
     reporting,
@@ -65,10 +67,13 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
     from driftcheck.placement import place  # noqa: PLC0415
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
-    read_once(reference, on, judging.error)
+    references = [reference, *([on] if on is not None else [])]
+    read_once(*references, judging.error)
+    wanted = recording(options, judging.policy)
+    output_files.refuse(outputs.paths, [*read_by(wanted, *references), *judging.files])
     log = log_of(judging)
     warn_unheeded(options, reference)
-    snapshot = measured(reference, recording(options, judging.policy))
+    snapshot = measured(reference, wanted)
     if on is not None:
         snapshot = place(snapshot, measured(on))
     report = check_report(snapshot, judging.limit, judging.policy, judging.location)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.options import (
     Judging,
     Outputs,
@@ -15,6 +16,7 @@ from driftcheck.cli.options import (
     log_of,
     measured,
     measuring,
+    read_by,
     read_once,
     recording,
     reporting,
@@ -73,10 +75,11 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
 
     baseline, targets = _sides(references, judging.policy)
     read_once(baseline, *targets, judging.error)
+    wanted = recording(options, judging.policy)
+    output_files.refuse(outputs.paths, [*read_by(wanted, baseline, *targets), *judging.files])
     log = log_of(judging)
     warn_unheeded(options, baseline, *targets)
-    options = recording(options, judging.policy)
-    snapshots = [measured(reference, options) for reference in (baseline, *targets)]
+    snapshots = [measured(reference, wanted) for reference in (baseline, *targets)]
     report = diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy, judging.location)
     return finish(answered(report, judging, log), outputs)
 

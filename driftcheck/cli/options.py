@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.exits import exit_code
 from driftcheck.errors import InputError
 from driftcheck.report.formats import FORMATS
@@ -42,6 +43,10 @@ class Outputs:
     files: tuple[tuple[str, str], ...]
     all: bool
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.output, *(path for _, path in self.files))
+
 
 @dataclass(frozen=True)
 class Judging:
@@ -63,6 +68,11 @@ class Judging:
 
         text = self.fail_on or (self.policy.fail_on if self.policy else None) or "breaks"
         return None if text == "never" else Impact(text)
+
+    @property
+    def files(self) -> tuple[str | None, ...]:
+        """What is read to judge."""
+        return self.error, self.policy.file if self.policy else None
 
     @property
     def location(self) -> str | None:
@@ -241,6 +251,15 @@ def read_once(*sources: str | None) -> None:
         raise InputError("-", "standard input can be read only once", "Write one of the two to a file")
 
 
+def read_by(options: Options, *references: str) -> list[str | None]:
+    """The files of this machine that a measurement may read as they were named.
+
+    Raises:
+        InputError: for what is no reference.
+    """
+    return [*output_files.files_of(*references), options.python, *options.artifacts]
+
+
 def warn_unheeded(options: Options, *references: str) -> None:
     """Say which options of a measurement do nothing, where all that is read was taken before."""
     from driftcheck.environments import reference  # noqa: PLC0415
@@ -292,15 +311,13 @@ def measured(reference: str, options: Options | None = None) -> Snapshot:
 
 def finish(report: Report, outputs: Outputs) -> int:
     """Write a report everywhere it was asked for; the exit code."""
-    from driftcheck.snapshot import write_text  # noqa: PLC0415
-
     wanted = [*outputs.files]
     if outputs.fix is None:
         wanted.insert(0, (outputs.format, outputs.output))
     else:
-        write_text(outputs.output, _fixes(report, outputs.fix))
+        output_files.write(outputs.output, _fixes(report, outputs.fix))
     for name, path in wanted:
-        write_text(path, render(report, name, outputs.all, to_output=path == "-"))
+        output_files.write(path, render(report, name, outputs.all, to_output=path == "-"))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary and "github" in {name for name, _ in wanted}:
         _append_summary(report, summary)

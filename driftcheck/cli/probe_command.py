@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.exits import CLEAN
 from driftcheck.cli.pages import Manual, Page, exits
 
@@ -26,7 +27,7 @@ def command(output: str) -> int:
     result, which is a snapshot like any other.
     """
     from driftcheck.payload import probe_file  # noqa: PLC0415
-    from driftcheck.snapshot import write_text  # noqa: PLC0415
 
-    write_text(output, probe_file())
+    output_files.refuse([output], [])
+    output_files.write(output, probe_file())
     return CLEAN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.exits import CLEAN
 from driftcheck.cli.options import Outputs, finish, reporting
 from driftcheck.cli.pages import SHOWING, Manual, Page, exits
@@ -35,5 +36,6 @@ def command(file: str, outputs: Outputs) -> int:
     """
     from driftcheck.report.load import load  # noqa: PLC0415
 
+    output_files.refuse(outputs.paths, [file])
     finish(load(file), outputs)
     return CLEAN

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from driftcheck.cli import output_files
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import measured, measuring, policed, recording, warn_unheeded
+from driftcheck.cli.options import measured, measuring, policed, read_by, recording, warn_unheeded
 from driftcheck.cli.pages import FILES, MEASURING, Manual, Page, exits
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def command(reference: str, output: str, label: str | None, options: Options, po
     out; the file is meant to be shared, and to be read before that. What could not be measured is said on standard
     error and in the file.
     """
-    from driftcheck.snapshot import write_text  # noqa: PLC0415
-
+    wanted = recording(options, policy)
+    output_files.refuse([output], [*read_by(wanted, reference), policy.file if policy else None])
     warn_unheeded(options, reference)
-    snapshot = measured(reference, replace(recording(options, policy), label=label))
-    write_text(output, snapshot.text())
+    snapshot = measured(reference, replace(wanted, label=label))
+    output_files.write(output, snapshot.text())
     if output != "-":
         interpreter = snapshot.header["interpreter"]
         click.echo(f"{output}: {interpreter['path']} ({interpreter['reason']})", err=True)
