@@ -30,10 +30,12 @@ def refuse(outputs: Iterable[str], inputs: Iterable[str | None]) -> None:
         if path == "-":
             continue
         _refuse_unwritable(path)
+        if _is_special(path):
+            continue
         where: object = _identity(path) or os.path.realpath(path)
         if where in read:
             raise InputError(path, f"this command reads that file ({read[where]})", _ELSEWHERE)
-        if where in taken and not _is_special(path):
+        if where in taken:
             raise InputError(path, f"two outputs would be written to that file ({taken[where]})", _ELSEWHERE)
         taken[where] = path
 
