@@ -24,10 +24,10 @@ from driftcheck.findings import Finding, Fix, Impact
 from driftcheck.report import phrases
 from driftcheck.report.cleaning import line, prose
 from driftcheck.report.model import Report, Target
+from driftcheck.rules.distributions import DISTRIBUTIONS
 
 KINDS = ("text", "dockerfile")
 
-_DISTRIBUTIONS = ("packages", "distributions")
 _CONSTRAINTS = 300
 _TITLE = 160
 
@@ -115,7 +115,7 @@ def _plan(target: Target, findings: Sequence[Finding], kind: str) -> _Plan:
             plan.removed[name] = max(times, plan.removed.get(name, 0))
         for path in finding.folds if finding.code == "PKG011" else ():
             # What it forced goes back with it.
-            if tuple(path[:2]) == _DISTRIBUTIONS and path[2] in known:
+            if tuple(path[:2]) == DISTRIBUTIONS and path[2] in known:
                 _ask(plan, (("python", "-m", "pip"), ()), path[2], _Install(SpecifierSet()), known)
     _settle(plan, known)
     return plan
@@ -125,7 +125,7 @@ def _baseline_versions(target: Target) -> dict[str, str]:
     """The version of each distribution that the baseline has and the target has not, or has in another version."""
     found: dict[str, str] = {}
     for change in target.explanation.changes:
-        if tuple(change.path[:2]) == _DISTRIBUTIONS and len(change.path) > 2:
+        if tuple(change.path[:2]) == DISTRIBUTIONS and len(change.path) > 2:
             name = change.path[2]
             whole = change.kind == "removed" and len(change.path) == 3 and isinstance(change.before, dict)
             version = change.before.get("version") if whole else change.before

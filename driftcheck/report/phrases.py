@@ -11,6 +11,7 @@ from driftcheck.diff import Change, Unmeasured
 from driftcheck.findings import Confidence, Evidence, Finding, Impact
 from driftcheck.report.cleaning import line
 from driftcheck.report.summary import FRAMEWORKS
+from driftcheck.rules.distributions import DISTRIBUTIONS
 from driftcheck.rules.effects import distributions_of_change
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ FIX_WORDS = {
 # Tables of facts whose keys are names of things; what is not in one of them is listed by its path. In the
 # order in which a reader wants to see them.
 _TABLES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("packages", "distributions"), "Python packages"),
+    (DISTRIBUTIONS, "Python packages"),
     (("packages", "conda"), "conda packages"),
     (("python",), "interpreter"),
     (("variables", "variables"), "environment variables"),
@@ -56,7 +57,6 @@ _TABLES: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 # The libraries of a package that differs itself: another version brings other files.
 LIBRARIES_OF_PACKAGES = "shared libraries of these packages"
-_PACKAGES = ("packages", "distributions")
 _TITLE_OF_PACKAGES = "Python packages"
 _TITLE_OF_LIBRARIES = "shared libraries"
 _ORDER = {title: index for index, (_, title) in reversed(list(enumerate(_TABLES)))}
@@ -299,7 +299,7 @@ def path_text(path: Sequence[str]) -> str:
 
 def value_text(value: Any, path: Sequence[str] = ()) -> str:
     """A fact as a person would write it; not cleaned."""
-    if len(path) == 5 and tuple(path[:2]) == _PACKAGES and path[3] == "requires" and (value is None or value == ""):
+    if len(path) == 5 and tuple(path[:2]) == DISTRIBUTIONS and path[3] == "requires" and (value is None or value == ""):
         return "not stated" if value is None else "stated"  # the key is the requirement, the value its condition
     if value is None:
         return "(none)"
@@ -377,7 +377,7 @@ def remaining(target: Target) -> list[Group]:
     """The changes that no finding folds, grouped by what they are changes of."""
     folded = {path for finding in target.explanation.findings for path in finding.folds}
     differing = [*target.explanation.changes, *(change for entry in target.expected for change in entry.changes)]
-    differ = {change.path[2] for change in differing if change.path[:2] == _PACKAGES and change.path[2:]}
+    differ = {change.path[2] for change in differing if change.path[:2] == DISTRIBUTIONS and change.path[2:]}
     groups: dict[str, dict[str, list[Change]]] = {}
     for change in target.explanation.changes:
         if change.path not in folded:
@@ -452,7 +452,7 @@ def _item(name: str, changes: list[Change]) -> Item:
         return Item(name, "changed", f"{count(len(changes), 'entry', 'entries')} differ", tuple(changes))
     facts = list(dict.fromkeys(change.path[depth] for change in changes if len(change.path) > depth))
     other = f"other {', '.join(_FACT_WORDS.get(fact, fact) for fact in facts)}"
-    detail = f"same version, {other}" if prefix == ("packages", "distributions") else other
+    detail = f"same version, {other}" if prefix == DISTRIBUTIONS else other
     return Item(name, "changed", detail, tuple(changes))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from driftcheck.findings import Confidence, Impact
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import lookup
+from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -31,6 +32,12 @@ def stated(record: dict[str, Any]) -> str | None:
     """The version that the code states, else that of the metadata."""
     found = record.get("module_version") or req.version_of(record)
     return found if isinstance(found, str) else None
+
+
+def public_version(record: dict[str, Any]) -> str:
+    """``torch==2.6.0``: what the code itself states, less what the build is for."""
+    version = req.parsed(stated(record))
+    return f"{record['name']}=={version.public}" if version else str(record["name"])
 
 
 def judge(
@@ -111,7 +118,7 @@ def _vision_majors(
     runtime = any(
         name == f"nvidia-cuda-runtime-cu{theirs[0]}"
         or (name == "nvidia-cuda-runtime" and (req.version_of(record) or "").split(".")[0] == str(theirs[0]))
-        for name, record in (lookup(target, ("packages", "distributions")) or {}).items()
+        for name, record in distributions_of(target).items()
     )
     text = (
         "RuntimeError: Detected that PyTorch and torchvision were compiled with different CUDA major "

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from driftcheck.findings import Confidence, Finding, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import at, lookup
-from driftcheck.rules.distributions import pinned, pip_fix
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix
 from driftcheck.rules.version_drift import VersionDrift, reinstall
 from driftcheck.snapshot import Snapshot
 
@@ -117,7 +117,7 @@ class NUM004(VersionDrift):
             yield from self._codecs(baseline, target, name)
 
     def _owner(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
-        owners = [[name for name in _PIL if name in wheels.installed(snapshot)] for snapshot in (baseline, target)]
+        owners = [[name for name in _PIL if name in distributions_of(snapshot)] for snapshot in (baseline, target)]
         if not all(owners) or owners[0] == owners[1]:
             return
         yield self.finding(
@@ -127,13 +127,13 @@ class NUM004(VersionDrift):
             Subject("module", "PIL"),
             "The two resize and filter with other instructions and another rounding.",
             evidence=[
-                *(at(baseline, "baseline", *wheels.DISTRIBUTIONS, name, "version") for name in owners[0]),
-                *(at(target, "target", *wheels.DISTRIBUTIONS, name, "version") for name in owners[1]),
+                *(at(baseline, "baseline", *DISTRIBUTIONS, name, "version") for name in owners[0]),
+                *(at(target, "target", *DISTRIBUTIONS, name, "version") for name in owners[1]),
             ],
             fix=pip_fix(
                 target,
                 f"uninstall -y {' '.join(owners[1])}",
-                f"install {' '.join(pinned(wheels.installed(baseline)[name]) for name in owners[0])}",
+                f"install {' '.join(pinned(distributions_of(baseline)[name]) for name in owners[0])}",
             ),
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from driftcheck.findings import Evidence, Fix, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
 
 FILES = ("artifacts", "files")
@@ -68,8 +68,8 @@ def installed(snapshot: Snapshot | None, *names: str) -> tuple[str, dict[str, An
 
 def version_evidence(snapshot: Snapshot, name: str, side: str = "target") -> Evidence:
     """The version of an installed distribution, from where it stands."""
-    stated = lookup(snapshot, (*HERE, name, "version"))
-    return at(snapshot, side, *HERE, name, "version" if stated else "version_of_folder")
+    stated = lookup(snapshot, (*DISTRIBUTIONS, name, "version"))
+    return at(snapshot, side, *DISTRIBUTIONS, name, "version" if stated else "version_of_folder")
 
 
 def from_baseline(

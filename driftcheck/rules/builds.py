@@ -11,17 +11,16 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
-from driftcheck.rules.accelerators import build_of, judge
+from driftcheck.rules.accelerators import build_of, judge, public_version
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import (
-    HERE,
+    DISTRIBUTIONS,
     SPECIFICATIONS,
     conda_build,
     count_of,
     distributions_of,
     pinned,
     pip_fix,
-    public_version,
     source_of,
     tags_text,
     titled,
@@ -85,7 +84,7 @@ class PKG005(Drift):
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
         names = {entry.path[2] for entry in finding.evidence}
-        return change.path[:2] == HERE and len(change.path) > 3 and change.path[2] in names
+        return change.path[:2] == DISTRIBUTIONS and len(change.path) > 3 and change.path[2] in names
 
     def _finding(self, baseline: Snapshot, target: Snapshot, name: str) -> Finding:
         one, other = distributions_of(baseline)[name], distributions_of(target)[name]
@@ -122,7 +121,7 @@ class PKG005(Drift):
             "The version is the same and the files that the wheel brought are not"
             + (f": {'; '.join(details)}." if details else ", though nothing in their metadata says why."),
             evidence=[
-                at(snapshot, side, *HERE, name, key)
+                at(snapshot, side, *DISTRIBUTIONS, name, key)
                 for key in keys
                 if one.get(key) != other.get(key) and (key in one or key in other)
                 for side, snapshot in (("baseline", baseline), ("target", target))
@@ -150,7 +149,7 @@ class PKG005(Drift):
             "tags explain "
             f"that the files differ. All: {', '.join(names)}.",
             evidence=[
-                at(snapshot, side, *HERE, name, "tags")
+                at(snapshot, side, *DISTRIBUTIONS, name, "tags")
                 for name in names
                 for side, snapshot in (("baseline", baseline), ("target", target))
             ],
@@ -242,7 +241,7 @@ class PKG007(Contradiction):
                 f"{titled(record)} is a wheel for {tags_text(record)}, which this interpreter does not accept",
                 Subject("distribution", name),
                 reason + ("" if misnamed else " pip would not have installed it here, so it was copied or forced."),
-                evidence=[at(target, "target", *HERE, name, "tags"), at(target, "target", "python", "tags")],
+                evidence=[at(target, "target", *DISTRIBUTIONS, name, "tags"), at(target, "target", "python", "tags")],
                 fix=() if misnamed else pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
             )
 
@@ -317,7 +316,7 @@ class PKG008(Contradiction):
                     at(
                         target,
                         "target",
-                        *HERE,
+                        *DISTRIBUTIONS,
                         key,
                         "module_version" if "module_version" in entry else "version",
                     )

@@ -9,6 +9,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.container_facts import python_of, release_of, set_by_image, value_of
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -54,7 +55,7 @@ class BOX003(Contradiction):
         asks = asks and lookup(target, ("variables", "variables", "TORCHINDUCTOR_CACHE_DIR")) is None
         evidence = [at(target, "target", "limits", "user")]
         if asks:
-            evidence.append(at(target, "target", *wheels.DISTRIBUTIONS, "torch", "version"))
+            evidence.append(at(target, "target", *DISTRIBUTIONS, "torch", "version"))
         error = f"KeyError: 'getpwuid(): uid not found: {uid}'"
         if python_of(target) >= (3, 13):
             error = "OSError: No username set in the environment"
@@ -111,7 +112,7 @@ class BOX004(Contradiction):
         home = lookup(target, ("limits", "home")) or {}
         if home.get("writable") is not False:
             return
-        installed = wheels.installed(target)
+        installed = distributions_of(target)
         moved = lookup(target, ("variables", "variables")) or {}
         caches = {
             name: variables[0]
@@ -122,7 +123,7 @@ class BOX004(Contradiction):
             return
         names = list(caches)
         evidence = [at(target, "target", "limits", "home")]
-        evidence += [at(target, "target", *wheels.DISTRIBUTIONS, name, "version") for name in names]
+        evidence += [at(target, "target", *DISTRIBUTIONS, name, "version") for name in names]
         yield self.finding(
             Impact.BREAKS if names else Impact.NOTE,
             Confidence.POSSIBLE if names else Confidence.CERTAIN,

@@ -8,8 +8,8 @@ from typing import Any
 
 from driftcheck.findings import Fix
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
 from driftcheck.rules.base import lookup
+from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
 
 # Package managers' names for what brings a thing: {thing: {manager: command}}.
@@ -42,7 +42,7 @@ def is_linux(target: Snapshot) -> bool:
 
 def release_of(target: Snapshot, name: str) -> tuple[int, ...] | None:
     """The release of an installed distribution; None where it is not there or has no version."""
-    record = wheels.installed(target).get(name)
+    record = distributions_of(target).get(name)
     version = req.parsed(req.version_of(record)) if record else None
     return version.release if version is not None else None
 

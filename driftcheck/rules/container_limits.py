@@ -9,6 +9,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 MIB = 1 << 20
@@ -57,7 +58,7 @@ class BOX001(Contradiction):
         size = lookup(target, ("limits", "shm", "size_bytes"))
         if size is None or size > DEFAULT_SHM:
             return
-        installed = wheels.installed(target)
+        installed = distributions_of(target)
         sharing = [name for name in _SHARES if name in installed]
         able = [name for name in _MAY_SHARE if name in installed]
         if not sharing and not able:
@@ -67,7 +68,7 @@ class BOX001(Contradiction):
         words = f"{size / MIB:.0f} MB" if size >= MIB else f"{size} bytes"
         evidence = [
             at(target, "target", "limits", "shm", "size_bytes"),
-            at(target, "target", *wheels.DISTRIBUTIONS, name, "version"),
+            at(target, "target", *DISTRIBUTIONS, name, "version"),
         ]
         there = lookup(baseline, ("limits", "shm", "size_bytes")) if baseline is not None else None
         yield self.finding(

@@ -10,6 +10,7 @@ from typing import Any
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -49,7 +50,7 @@ class BOX010(Contradiction):
         measured = lookup(target, ("service", "packages_interpreter"))
         if started is None:
             return
-        installed = wheels.installed(target)
+        installed = distributions_of(target)
         evidence = [at(target, "target", "service", "start", "interpreter")]
         if measured is not None and not _same_environment(started, measured):
             if installed.keys() <= _INSTALLERS:
@@ -75,7 +76,7 @@ class BOX010(Contradiction):
             f"The service starts {started}, which has no packages",
             Subject("service", "interpreter"),
             f"{started} has no distributions beside installers. Other interpreters: {wheels.listed(environments)}.",
-            evidence=[*evidence, at(target, "target", *wheels.DISTRIBUTIONS)],
+            evidence=[*evidence, at(target, "target", *DISTRIBUTIONS)],
             fix=[_path_fix(environments[0])],
         )
 

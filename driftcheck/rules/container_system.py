@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.container_facts import install_fix, is_linux, python_of, value_of
+from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -187,7 +187,7 @@ class BOX008(Contradiction):
                 evidence=[*evidence, at(target, "target", "limits", "timezone", "tz")],
                 fix=install_fix(target, "tzdata"),
             )
-        elsewhere = "tzdata" in wheels.installed(target) or value_of(target, "PYTHONTZPATH")
+        elsewhere = "tzdata" in distributions_of(target) or value_of(target, "PYTHONTZPATH")
         if elsewhere or target.facts("packages") is None or python_of(target) < (3, 9):
             return
         yield self.finding(

@@ -12,7 +12,7 @@ from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
 from driftcheck.rules.accelerators import build_of
 from driftcheck.rules.base import Drift, Sides
-from driftcheck.rules.distributions import HERE, distributions_of
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 # Packages whose name says for which CUDA they are: nvidia-cublas-cu12, cupy-cuda12x, jax-cuda12-plugin.
@@ -116,12 +116,12 @@ def cuda_of(snapshot: Snapshot, side: str) -> tuple[int, list[Evidence]] | None:
         if build is not None and re.fullmatch(r"cu\d{3}", build):
             record = distributions[name]
             key = "module_version" if build_of({"version": record["version"]}) is None else "version"
-            found.setdefault(int(build[2:4]), []).append(Evidence(side, (*HERE, name, key), record[key]))
+            found.setdefault(int(build[2:4]), []).append(Evidence(side, (*DISTRIBUTIONS, name, key), record[key]))
     if not found:
         for name, record in sorted(distributions.items()):
             major = _named_major(name) or _major_of(name, record)
             if major is not None:
-                found.setdefault(major, []).append(Evidence(side, (*HERE, name, "version"), record["version"]))
+                found.setdefault(major, []).append(Evidence(side, (*DISTRIBUTIONS, name, "version"), record["version"]))
     if len(found) != 1:
         return None
     ((major, evidence),) = found.items()

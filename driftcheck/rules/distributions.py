@@ -1,4 +1,4 @@
-"""What the rules of family PKG ask of installed distributions, and the lines for pip that mend them."""
+"""What rules ask of the installed distributions, and the lines for pip that mend them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 from driftcheck.findings import Fix
 from driftcheck.rules import requirements as req
-from driftcheck.rules.accelerators import stated
 from driftcheck.rules.base import lookup
 from driftcheck.snapshot import Snapshot
 
-HERE = ("packages", "distributions")
+DISTRIBUTIONS = ("packages", "distributions")
 PIP = "python -m pip"
 SPECIFICATIONS = "https://packaging.python.org/en/latest/specifications"
 
 
 def distributions_of(snapshot: Snapshot | None) -> dict[str, Any]:
+    """Records by normalised name; empty where packages were not measured."""
     facts = snapshot.facts("packages") if snapshot is not None else None
     found: dict[str, Any] = (facts or {}).get("distributions", {})
     return found
@@ -84,11 +84,6 @@ def without_bytecode(files: dict[str, Any] | None) -> dict[str, Any]:
         return {"count": 0, "examples": {}}
     kept = {path: value for path, value in files["examples"].items() if not path.endswith(".pyc")}
     return {"count": files["count"] - len(files["examples"]) + len(kept), "examples": kept}
-
-
-def public_version(record: dict[str, Any]) -> str:
-    version = req.parsed(stated(record))
-    return f"{record['name']}=={version.public}" if version else str(record["name"])
 
 
 def tags_text(record: dict[str, Any]) -> str:

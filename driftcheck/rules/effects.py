@@ -7,7 +7,7 @@ from collections.abc import Collection
 from driftcheck.diff import Change
 from driftcheck.findings import Finding
 from driftcheck.rules.base import Sides, lookup
-from driftcheck.rules.distributions import HERE
+from driftcheck.rules.distributions import DISTRIBUTIONS
 from driftcheck.snapshot import Snapshot
 
 _FILES = ("libraries", "files")
@@ -31,7 +31,7 @@ def subjects_of(finding: Finding, target: Snapshot) -> list[str]:
 def distributions_of_change(change: Change) -> set[str]:
     """The distributions that a changed fact is about: their own records, and the shared libraries that they bring."""
     path = change.path
-    if path[:2] == HERE:
+    if path[:2] == DISTRIBUTIONS:
         return {path[2]} if len(path) > 2 else set()
     if path[:1] != ("libraries",) or len(path) < 3:
         return set()
@@ -55,7 +55,7 @@ def misfits(effect: Finding, target: Snapshot, names: Collection[str]) -> bool:
     Their wheels are not accepted (PKG007, together PKG013), and their files are not loaded (family LIB).
     """
     if effect.code == "PKG013":
-        paths = [entry.path for entry in effect.evidence if entry.path[:2] == HERE]
+        paths = [entry.path for entry in effect.evidence if entry.path[:2] == DISTRIBUTIONS]
         return bool(paths) and all(path[2] in names for path in paths)
     about = subjects_of(effect, target)
     of_files = effect.code == "PKG007" or effect.code.startswith("LIB")

@@ -11,7 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Drift, Sides, at
-from driftcheck.rules.distributions import HERE, SPECIFICATIONS, distributions_of, pinned, pip_fix
+from driftcheck.rules.distributions import DISTRIBUTIONS, SPECIFICATIONS, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
 
 # The explanation says why of this many.
@@ -102,7 +102,7 @@ class PKG011(Drift):
             " ".join(said) + more,
             evidence=[
                 *(
-                    at(snapshot, side, *HERE, owner, "version")
+                    at(snapshot, side, *DISTRIBUTIONS, owner, "version")
                     for side, snapshot in (("baseline", baseline), ("target", target))
                     if owner in distributions_of(snapshot)
                 ),
@@ -179,7 +179,7 @@ def _reason(name: str, owner: str, stated: _Stated, text: str, wanted: Any, refu
     return _Reason(
         name,
         owner,
-        Evidence(stated.side, (*HERE, owner, "requires", text), marker),
+        Evidence(stated.side, (*DISTRIBUTIONS, owner, "requires", text), marker),
         f"{wanted.name}{req.ordered(wanted.specifier)}",
         refused,
     )

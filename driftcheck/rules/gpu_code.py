@@ -11,7 +11,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import cuda
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of, torch_from
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, torch_from
 from driftcheck.rules.gpu_facts import Facts
 from driftcheck.snapshot import Snapshot
 
@@ -206,7 +206,7 @@ class GPU002(Contradiction):
             evidence=[
                 at(target, "target", *level.path),
                 at(target, "target", "cuda", "libraries", "nvvm", file, "version"),
-                at(target, "target", *HERE, names[0], "version"),
+                at(target, "target", *DISTRIBUTIONS, names[0], "version"),
             ],
             fix=[
                 Fix("variable", "NUMBA_CUDA_ENABLE_MINOR_VERSION_COMPATIBILITY=1"),

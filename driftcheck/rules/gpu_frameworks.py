@@ -11,7 +11,7 @@ from driftcheck.rules import effects
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled, torch_from
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix, titled, torch_from
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -275,7 +275,7 @@ class GPU029(Contradiction):
             predicted_error=_ON_CPU["onnxruntime"],
             evidence=[
                 at(target, "target", "cuda", "builds", "onnxruntime"),
-                at(target, "target", *HERE, "onnxruntime-gpu", "version"),
+                at(target, "target", *DISTRIBUTIONS, "onnxruntime-gpu", "version"),
             ],
             fix=pip_fix(
                 target,

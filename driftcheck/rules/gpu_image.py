@@ -8,7 +8,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.shared_objects import NOT_FOUND
 from driftcheck.snapshot import Snapshot
 
@@ -106,7 +106,9 @@ def _needed(target: Snapshot) -> dict[str, tuple[str, list[Evidence]]]:
     frameworks = [at(target, "target", "cuda", "builds", name, "accelerator") for name in gpu.chosen_for_cuda(target)]
     if frameworks:
         found.setdefault("compute", ("libcuda.so.1", frameworks))
-    asking = [at(target, "target", *HERE, name, "version") for name in _NVML if name in distributions_of(target)]
+    asking = [
+        at(target, "target", *DISTRIBUTIONS, name, "version") for name in _NVML if name in distributions_of(target)
+    ]
     if asking:
         found.setdefault("utility", ("libnvidia-ml.so.1", asking))
     return found

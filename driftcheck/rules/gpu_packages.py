@@ -12,7 +12,7 @@ from driftcheck.rules import cuda_copies as cuda
 from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix, titled
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix, titled
 from driftcheck.rules.gpu_frameworks import JAX_PLUGIN
 from driftcheck.snapshot import Snapshot
 
@@ -84,7 +84,7 @@ class GPU026(Contradiction):
             + (f" {there[0].file} has this name, and helps only who loads it before." if there else ""),
             predicted_error=first.predicted_error,
             evidence=[
-                at(target, "target", *HERE, name, "version"),
+                at(target, "target", *DISTRIBUTIONS, name, "version"),
                 *(copy.evidence(target) for copy in there[:2]),
             ],
             fix=[Fix("variable", f"LD_LIBRARY_PATH with {_full(target, there[0])}")]

@@ -11,7 +11,7 @@ from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Drift, Sides, at
 from driftcheck.rules.cuda_copies import Copy
-from driftcheck.rules.distributions import HERE, distributions_of, pinned, pip_fix
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
 
 # Those that choose kernels, and so the order of sums; NCCL chooses the order in which devices are summed.
@@ -87,7 +87,7 @@ class GPU037(Drift):
         if change.path[:2] == ("cuda", "libraries"):
             return change.path[:4] in paths
         brought = {entry.value["distribution"] for entry in finding.evidence}
-        if change.path[:2] != HERE or len(change.path) < 4 or change.path[2] not in brought:
+        if change.path[:2] != DISTRIBUTIONS or len(change.path) < 4 or change.path[2] not in brought:
             return False
         name = change.path[2]
         return name in distributions_of(sides.baseline) and name in distributions_of(sides.target)

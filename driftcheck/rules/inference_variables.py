@@ -13,6 +13,7 @@ from driftcheck.knowledge import variables as known
 from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.variables import variable
 from driftcheck.snapshot import Snapshot
 
@@ -85,7 +86,7 @@ def changed(rule: Drift, row: known.VariableDifference, baseline: Snapshot, targ
         *wheels.present(target, "target", ("variables", "variables", row.variable)),
     ]
     if by:
-        evidence.append(at(target, "target", *wheels.DISTRIBUTIONS, by, "version"))
+        evidence.append(at(target, "target", *DISTRIBUTIONS, by, "version"))
     finding = rule.finding(
         Impact(row.impact),
         Confidence(row.confidence),
@@ -103,7 +104,7 @@ def reader(snapshot: Snapshot, names: tuple[str, ...], versions: str | None) -> 
     """The first of these distributions that is installed in such a version; empty where any process reads it."""
     if not names:
         return ""
-    installed = wheels.installed(snapshot)
+    installed = distributions_of(snapshot)
     return next(
         (name for name in names if name in installed and tables.in_range(versions, req.version_of(installed[name]))),
         None,
@@ -234,7 +235,7 @@ def _refused(row: known.VariableValue, value: str, target: Snapshot) -> bool:
         return False
     if row.beside is not None and variable(target, row.beside) is None:
         return False
-    if row.needs is not None and row.needs in wheels.installed(target):
+    if row.needs is not None and row.needs in distributions_of(target):
         return False
     if row.missing_file and not lookup(target, ("variables", "variables", row.variable, "missing")):
         return False
@@ -267,7 +268,7 @@ def _evidence(row: known.VariableValue, target: Snapshot, by: str) -> list[Evide
     if row.beside is not None:
         evidence.append(at(target, "target", "variables", "variables", row.beside, "value"))
     if by:
-        evidence.append(at(target, "target", *wheels.DISTRIBUTIONS, by, "version"))
+        evidence.append(at(target, "target", *DISTRIBUTIONS, by, "version"))
     return evidence
 
 
@@ -324,7 +325,7 @@ class ENV006(Contradiction):
             evidence=[
                 at(target, "target", "variables", "variables", name, "value"),
                 at(target, "target", "limits", "cpus", "online"),
-                at(target, "target", *wheels.DISTRIBUTIONS, by, "version"),
+                at(target, "target", *DISTRIBUTIONS, by, "version"),
             ],
             fix=as_in_baseline(name, before if before != variable(target, name) else None),
         )

@@ -13,7 +13,7 @@ from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import (
     ASIDE,
-    HERE,
+    DISTRIBUTIONS,
     SPECIFICATIONS,
     count_of,
     distributions_of,
@@ -85,8 +85,8 @@ class PKG002(Contradiction):
                     else f"The files are those of {req.version_of(record)}; who asks may be told another."
                 ),
                 evidence=[
-                    at(target, "target", *HERE, name, "metadata"),
-                    at(target, "target", *HERE, name, "other_installs"),
+                    at(target, "target", *DISTRIBUTIONS, name, "metadata"),
+                    at(target, "target", *DISTRIBUTIONS, name, "other_installs"),
                 ],
                 fix=pip_fix(
                     target,
@@ -177,7 +177,9 @@ class PKG003(Contradiction):
         if change.path[:3] == ("packages", "shared_files", names):
             return True
         return (
-            change.kind == "added" and change.path[:2] == HERE and change.path[2:] in {(n,) for n in names.split(" ")}
+            change.kind == "added"
+            and change.path[:2] == DISTRIBUTIONS
+            and change.path[2:] in {(n,) for n in names.split(" ")}
         )
 
     @staticmethod
@@ -280,7 +282,7 @@ class PKG004(Contradiction):
             Subject("distribution", names[0]) if alone else Subject("directory", second),
             f"Python imports {listed}{more} from {first}; what is in {second} is never used.",
             evidence=[
-                *(at(target, "target", *HERE, name, "other_installs") for name in names[:NAMED]),
+                *(at(target, "target", *DISTRIBUTIONS, name, "other_installs") for name in names[:NAMED]),
                 *_by_variable(target, first),
             ],
         )
@@ -303,9 +305,9 @@ class PKG004(Contradiction):
             f"Python imports {record['name']} from {record['location']}; that in {other['location']} is "
             "never used." + (" The one that wins lies outside the environment." if foreign else ""),
             evidence=[
-                at(target, "target", *HERE, name, "location"),
-                at(target, "target", *HERE, name, "version"),
-                at(target, "target", *HERE, name, "other_installs"),
+                at(target, "target", *DISTRIBUTIONS, name, "location"),
+                at(target, "target", *DISTRIBUTIONS, name, "version"),
+                at(target, "target", *DISTRIBUTIONS, name, "other_installs"),
                 *_by_variable(target, record["location"]),
             ],
             fix=self._fixes(record["location"]) if foreign else (),
@@ -324,8 +326,8 @@ class PKG004(Contradiction):
             f"{record['name']} is installed. Its code is never run."
             + (f" So are {', '.join(sorted(hidden)[1:])}." if len(hidden) > 1 else ""),
             evidence=[
-                at(target, "target", *HERE, name, "shadowed_by", module),
-                at(target, "target", *HERE, name, "location"),
+                at(target, "target", *DISTRIBUTIONS, name, "shadowed_by", module),
+                at(target, "target", *DISTRIBUTIONS, name, "location"),
                 *((at(target, "target", "python", "search_path"),) if "search_path" in known else ()),
                 *_by_variable(target, path.rpartition("/")[0]),
             ],
@@ -434,7 +436,9 @@ class PKG006(Contradiction):
             f"RECORD says which files the wheel brought. {'; '.join(examples)}." + self._why_a_note(record, impact),
             predicted_error=f"ModuleNotFoundError: No module named '{module[1]}'" if module else None,
             evidence=[
-                at(target, "target", *HERE, name, key) for key in ("missing_files", "altered_files") if key in record
+                at(target, "target", *DISTRIBUTIONS, name, key)
+                for key in ("missing_files", "altered_files")
+                if key in record
             ],
             fix=pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
         )

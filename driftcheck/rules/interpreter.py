@@ -13,6 +13,7 @@ from driftcheck.knowledge import tables
 from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -278,9 +279,9 @@ class PY002(Contradiction):
             if folder in re.split(r"[:;]", searched):
                 evidence.append(at(target, "target", "variables", "variables", "PYTHONPATH"))
                 fix.append(Fix("variable", "unset PYTHONPATH"))
-            for name, record in wheels.installed(target).items():
+            for name, record in distributions_of(target).items():
                 if record["location"] == folder and module in record["modules"]:
-                    evidence.append(Evidence("target", (*wheels.DISTRIBUTIONS, name, "location"), folder))
+                    evidence.append(Evidence("target", (*DISTRIBUTIONS, name, "location"), folder))
                     fix.insert(0, Fix("pip", f"python -m pip uninstall {shlex.quote(name)}"))
             yield self.finding(
                 Impact.BREAKS,
@@ -352,7 +353,7 @@ class PY003(Drift):
                 (name, need)
                 for need in tables.standard_module_needs()
                 if need.module == module
-                for name, record in wheels.installed(target).items()
+                for name, record in distributions_of(target).items()
                 if name == need.distribution and tables.in_range(need.versions, req.version_of(record))
             ]
             evidence = [
@@ -360,7 +361,7 @@ class PY003(Drift):
                 *wheels.present(baseline, "baseline", ("python", "missing_modules")),
                 *wheels.present(target, "target", ("python", "base_executable")),
             ]
-            evidence += [at(target, "target", *wheels.DISTRIBUTIONS, name, "version") for name, _ in needing]
+            evidence += [at(target, "target", *DISTRIBUTIONS, name, "version") for name, _ in needing]
             users = wheels.listed([name for name, _ in needing])
             public = module.removeprefix("_")
             yield self.finding(

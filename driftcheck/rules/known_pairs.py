@@ -10,9 +10,8 @@ from driftcheck.findings import Confidence, Finding, Impact, Subject
 from driftcheck.knowledge import tables
 from driftcheck.knowledge.pairs import Pair, pairs
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at
-from driftcheck.rules.distributions import HERE, pinned, pip_fix, titled
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix, titled
 from driftcheck.snapshot import Snapshot
 
 
@@ -52,14 +51,14 @@ class PKG012(Contradiction):
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
-        installed = wheels.installed(target)
+        installed = distributions_of(target)
         forbidden = {(unmet.owner, unmet.name) for unmet in req.unmet(installed, target.facts("python") or {})}
         for pair in pairs():
             if _holds(pair, target) and (pair.distribution, pair.other) not in forbidden:
                 yield self._finding(pair, target, baseline)
 
     def _finding(self, pair: Pair, target: Snapshot, baseline: Snapshot | None) -> Finding:
-        installed = wheels.installed(target)
+        installed = distributions_of(target)
         other = installed.get(pair.other)
         names = [pair.distribution, *([pair.other] if other else []), *([pair.beside] if pair.beside else [])]
         beside = f"beside {titled(other)}" if other else f"without {pair.other}"
@@ -71,7 +70,7 @@ class PKG012(Contradiction):
             f"Versions {pair.versions} of {pair.distribution} are known to fail beside {pair.other} "
             f"{pair.other_versions}{' or without it' if pair.missing_too else ''}. Their metadata does not say so.",
             predicted_error=pair.predicted_error.replace("{other}", (req.version_of(other) or "") if other else ""),
-            evidence=[at(target, "target", *HERE, name, "version") for name in names],
+            evidence=[at(target, "target", *DISTRIBUTIONS, name, "version") for name in names],
             fix=pip_fix(target, _mending(pair, target, baseline)),
         )
         return replace(finding, references=(pair.source,))
@@ -79,8 +78,8 @@ class PKG012(Contradiction):
 
 def _mending(pair: Pair, target: Snapshot, baseline: Snapshot | None) -> str:
     """What to hand to pip: one of the two as the baseline has it, where that makes the pair one that works."""
-    installed = wheels.installed(target)
-    known = wheels.installed(baseline) if baseline else {}
+    installed = distributions_of(target)
+    known = distributions_of(baseline)
     for name, failing in ((pair.other, pair.other_versions), (pair.distribution, pair.versions)):
         version = req.version_of(known[name]) if name in known else None
         parsed = req.parsed(version) is not None
@@ -94,7 +93,7 @@ def _version(installed: Mapping[str, Any], name: str) -> str | None:
 
 
 def _holds(pair: Pair, target: Snapshot) -> bool:
-    installed = wheels.installed(target)
+    installed = distributions_of(target)
     record, other = installed.get(pair.distribution), installed.get(pair.other)
     if record is None or not tables.in_range(pair.versions, req.version_of(record)):
         return False

@@ -9,7 +9,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.distributions import ASIDE, HERE, count_of, distributions_of, pinned, pip_fix
+from driftcheck.rules.distributions import ASIDE, DISTRIBUTIONS, count_of, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
 
 
@@ -212,8 +212,8 @@ class LIB011(Contradiction):
                 predicted_error=_TEXTS[kind] if kind != "ValueError" or bits == 64 else None,
                 evidence=[
                     at(target, "target", *so.FILES, shown[0], "numpy_c_api"),
-                    at(target, "target", *HERE, "numpy", "version"),
-                    *((at(target, "target", *HERE, owner, "version"),) if package else ()),
+                    at(target, "target", *DISTRIBUTIONS, "numpy", "version"),
+                    *((at(target, "target", *DISTRIBUTIONS, owner, "version"),) if package else ()),
                 ],
                 fix=self._fix(target, baseline, owner),
             )

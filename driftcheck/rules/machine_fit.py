@@ -12,6 +12,7 @@ from driftcheck.rules import requirements as req
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.processor import LEVELS, SAME_PROCESSOR
 from driftcheck.snapshot import Snapshot
 
@@ -67,7 +68,7 @@ class CPU003(Contradiction):
             predicted_error=need.predicted_error,
             evidence=[
                 at(target, "target", "machine", "level"),
-                *[at(target, "target", *wheels.DISTRIBUTIONS, one, "version") for one in known],
+                *[at(target, "target", *DISTRIBUTIONS, one, "version") for one in known],
                 *wheels.present(target, "target", ("machine", "cpu", "model")),
             ],
             fix=[
@@ -86,7 +87,7 @@ def _unmet(target: Snapshot, level: str) -> list[tuple[str, tables.ProcessorNeed
     flags: Any = lookup(target, ("machine", "cpu", "flags")) or {}
     found: list[tuple[str, tables.ProcessorNeed, Sequence[str]]] = []
     for need in tables.processor_needs():
-        record = wheels.installed(target).get(need.distribution)
+        record = distributions_of(target).get(need.distribution)
         if record is None or not tables.in_range(need.versions, req.version_of(record)):
             continue
         if all(tag.platform.startswith("linux_") for tag in req.wheel_tags(record)):

@@ -11,6 +11,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import effects, wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.inference_variables import changed, differing, hidden
 from driftcheck.rules.library_choices import SYSTEM_BLAS, blas_maker
 from driftcheck.rules.variables import variable
@@ -105,7 +106,7 @@ def blas_build(file: str) -> str:
 
 
 def _same_version(baseline: Snapshot, target: Snapshot, name: str) -> bool:
-    versions = [lookup(snapshot, (*wheels.DISTRIBUTIONS, name, "version")) for snapshot in (baseline, target)]
+    versions = [lookup(snapshot, (*DISTRIBUTIONS, name, "version")) for snapshot in (baseline, target)]
     return bool(versions[0] == versions[1])
 
 
@@ -246,7 +247,7 @@ class NUM007(Drift):
     def check(self, baseline: Snapshot, target: Snapshot) -> Iterator[Finding]:
         machines = [lookup(snapshot, ("machine", "architecture")) for snapshot in (baseline, target)]
         levels = [lookup(snapshot, ("machine", "level")) for snapshot in (baseline, target)]
-        choosers = [name for name in _CHOOSERS if name in wheels.installed(target)]
+        choosers = [name for name in _CHOOSERS if name in distributions_of(target)]
         if None in machines or machines[0] != machines[1] or levels[0] != levels[1] or not choosers:
             return
         flags = [lookup(snapshot, ("machine", "cpu", "flags")) for snapshot in (baseline, target)]

@@ -12,6 +12,7 @@ from driftcheck.knowledge import tables
 from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -320,7 +321,7 @@ class SYS003(Contradiction):
     )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
-        distributions = wheels.installed(target)
+        distributions = distributions_of(target)
         variables = lookup(target, ("variables", "variables")) or {}
         for need in tables.program_needs():
             record = distributions.get(need.distribution)
@@ -337,7 +338,7 @@ class SYS003(Contradiction):
             thing = need.any_of[0]
             words = "the program" if need.kind == "program" else "the library"
             evidence = [at(target, "target", "programs", *place) for place in places]
-            evidence.append(at(target, "target", *wheels.DISTRIBUTIONS, need.distribution, "version"))
+            evidence.append(at(target, "target", *DISTRIBUTIONS, need.distribution, "version"))
             evidence += [
                 Evidence("baseline", ("programs", *place), lookup(baseline, ("programs", *place)))
                 for place in places
@@ -504,7 +505,7 @@ class SYS004(Drift):
             )
             local = [
                 name
-                for name, record in sorted(wheels.installed(target).items())
+                for name, record in sorted(distributions_of(target).items())
                 if _built_here(record) and not _would_load(target, name)
             ]
             copied = [name for name in local if _same_build(baseline, target, name)]
@@ -612,5 +613,5 @@ def _would_load(target: Snapshot, name: str) -> bool:
 
 
 def _same_build(baseline: Snapshot, target: Snapshot, name: str) -> bool:
-    digests = [lookup(side, (*wheels.DISTRIBUTIONS, name, "record", "digest")) for side in (baseline, target)]
+    digests = [lookup(side, (*DISTRIBUTIONS, name, "record", "digest")) for side in (baseline, target)]
     return digests[0] is not None and digests[0] == digests[1]

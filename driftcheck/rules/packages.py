@@ -13,7 +13,15 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import effects, rivals
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
-from driftcheck.rules.distributions import HERE, SPECIFICATIONS, count_of, distributions_of, pinned, pip_fix, titled
+from driftcheck.rules.distributions import (
+    DISTRIBUTIONS,
+    SPECIFICATIONS,
+    count_of,
+    distributions_of,
+    pinned,
+    pip_fix,
+    titled,
+)
 from driftcheck.snapshot import Snapshot
 
 # What stands in most environments without anybody's asking.
@@ -88,7 +96,7 @@ class PKG001(Contradiction):
         distributions = distributions_of(target)
         known = distributions_of(baseline)
         owner = distributions[entry.owner]
-        evidence = [at(target, "target", *HERE, entry.owner, "requires", entry.stated)]
+        evidence = [at(target, "target", *DISTRIBUTIONS, entry.owner, "requires", entry.stated)]
         impact, confidence = Impact.BREAKS, Confidence.LIKELY
         stand_in = self._stand_in(entry, distributions, known)
         if entry.missing:
@@ -96,7 +104,7 @@ class PKG001(Contradiction):
             title = f"{titled(owner)} requires {entry.name}, which is not installed"
             explanation = f"{owner['name']} states that it needs {entry.name}{asked}, which is not installed."
             if baseline is not None and entry.name in known:
-                evidence.append(at(baseline, "baseline", *HERE, entry.name, "version"))
+                evidence.append(at(baseline, "baseline", *DISTRIBUTIONS, entry.name, "version"))
                 explanation += f" The baseline has {titled(known[entry.name])}."
                 module = req.main_module(known[entry.name])
                 error = error or (f"ModuleNotFoundError: No module named '{module}'" if module else None)
@@ -107,7 +115,7 @@ class PKG001(Contradiction):
                 f"{owner['name']} states that it needs {entry.text}; {installed['name']} {entry.version} is installed."
             )
             key = "version" if installed.get("version") else "version_of_folder"
-            evidence.append(at(target, "target", *HERE, entry.name, key))
+            evidence.append(at(target, "target", *DISTRIBUTIONS, entry.name, key))
             if not checked and not req.is_hard(entry.version or "", entry.specifiers):
                 confidence = Confidence.POSSIBLE
                 explanation += " The bound is one within a major version: it may be no more than caution."
@@ -118,7 +126,7 @@ class PKG001(Contradiction):
         if stand_in:
             impact, confidence, error = Impact.NOTE, Confidence.LIKELY, None
             explanation += f" {titled(distributions[stand_in])} brings the same module."
-            evidence.append(at(target, "target", *HERE, stand_in, "version"))
+            evidence.append(at(target, "target", *DISTRIBUTIONS, stand_in, "version"))
             fix: tuple[Fix, ...] = ()
         else:
             command = self._mending(entry, distributions, known)
@@ -129,7 +137,7 @@ class PKG001(Contradiction):
                 explanation += (
                     f" No version would do for {titled(distributions[rival.owner])} too, which needs {wanted}."
                 )
-                evidence.append(at(target, "target", *HERE, rival.owner, "requires", rival.stated))
+                evidence.append(at(target, "target", *DISTRIBUTIONS, rival.owner, "requires", rival.stated))
                 command = self._another(entry.owner, demands)
             fix = pip_fix(target, f"install {command}")
         return self.finding(
@@ -227,7 +235,7 @@ class PKG009(Contradiction):
                 f"Its metadata say Requires-Python: {record['requires_python']}. pip would not have "
                 "installed it here." + ("" if too_old else " An upper bound may be no more than caution."),
                 evidence=[
-                    at(target, "target", *HERE, name, "requires_python"),
+                    at(target, "target", *DISTRIBUTIONS, name, "requires_python"),
                     at(target, "target", "python", "version"),
                 ],
                 fix=(
@@ -301,13 +309,13 @@ class PKG010(Drift):
             + (", and a user asked for them by name." if asked else ".")
             + (f" {len(missing) - len(records)} more are missing with them." if len(missing) > len(records) else ""),
             predicted_error=f"ModuleNotFoundError: No module named '{module}'" if module else None,
-            evidence=[at(baseline, "baseline", *HERE, name, "version") for name in chosen[:SHOWN]],
+            evidence=[at(baseline, "baseline", *DISTRIBUTIONS, name, "version") for name in chosen[:SHOWN]],
             fix=pip_fix(target, "install " + " ".join(pinned(record) for record in records)),
         )
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del finding, sides
-        return change.kind == "removed" and change.path[:2] == HERE and len(change.path) == 3
+        return change.kind == "removed" and change.path[:2] == DISTRIBUTIONS and len(change.path) == 3
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         """A requirement that one of the missing ones met, a library that one of them brought."""

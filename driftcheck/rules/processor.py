@@ -8,6 +8,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import effects, wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
+from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -203,7 +204,7 @@ class CPU002(Drift):
                 evidence=evidence,
             )
             return
-        numerical = sorted(_NUMERICAL & wheels.installed(target).keys())
+        numerical = sorted(_NUMERICAL & distributions_of(target).keys())
         yield self.finding(
             Impact.CHANGES_RESULTS,
             Confidence.LIKELY if numerical else Confidence.POSSIBLE,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.variables import cpus_in_sight, started
 from driftcheck.snapshot import Snapshot
 
@@ -50,7 +51,7 @@ class ENV007(Contradiction):
         number, path = limit
         for variable, names, text in _POOLS:
             threads = started(target, variable)
-            present = [name for name in names if name in wheels.installed(target)]
+            present = [name for name in names if name in distributions_of(target)]
             if not present or threads is None or threads <= number:
                 continue
             yield self.finding(
@@ -64,7 +65,7 @@ class ENV007(Contradiction):
                     at(target, "target", *path),
                     at(target, "target", "limits", "cpus"),
                     *wheels.present(target, "target", ("variables", "variables", variable)),
-                    at(target, "target", *wheels.DISTRIBUTIONS, present[0], "version"),
+                    at(target, "target", *DISTRIBUTIONS, present[0], "version"),
                 ],
                 fix=[
                     Fix("variable", f"{variable}=1"),

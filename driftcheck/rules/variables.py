@@ -9,6 +9,7 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS
 from driftcheck.snapshot import Snapshot
 
 # Variables that set the size of a pool, and whether their library takes a number above the CPUs that it sees.
@@ -154,7 +155,7 @@ def cpus_in_sight(snapshot: Snapshot) -> int | None:
 
 def _computes_in_threads(snapshot: Snapshot, names: frozenset[str]) -> bool:
     """True also where packages were not measured."""
-    distributions = lookup(snapshot, wheels.DISTRIBUTIONS)
+    distributions = lookup(snapshot, DISTRIBUTIONS)
     return distributions is None or bool(names & distributions.keys())
 
 

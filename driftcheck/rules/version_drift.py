@@ -13,7 +13,7 @@ from driftcheck.knowledge.numerical_versions import NumericalVersion
 from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Drift, Sides, at
-from driftcheck.rules.distributions import pinned, pip_fix
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
 
 BLAS = ("libraries", "runtimes", "blas")
@@ -21,7 +21,7 @@ BLAS = ("libraries", "runtimes", "blas")
 
 def reinstall(baseline: Snapshot, target: Snapshot, name: str) -> list[Fix]:
     """What brings a distribution as the baseline has it."""
-    record = wheels.installed(baseline).get(name)
+    record = distributions_of(baseline).get(name)
     return list(pip_fix(target, f"install --force-reinstall {pinned(record)}")) if record else []
 
 
@@ -43,8 +43,8 @@ class VersionDrift(Drift):
 
     def explains(self, finding: Finding, change: Change, sides: Sides) -> bool:
         del sides
-        names = {entry.path[2] for entry in finding.evidence if entry.path[:2] == wheels.DISTRIBUTIONS}
-        if change.path[:2] == wheels.DISTRIBUTIONS:
+        names = {entry.path[2] for entry in finding.evidence if entry.path[:2] == DISTRIBUTIONS}
+        if change.path[:2] == DISTRIBUTIONS:
             return len(change.path) > 2 and change.path[2] in names
         if change.path[:3] == BLAS and len(change.path) == 4:
             record = change.before if isinstance(change.before, dict) else change.after
@@ -63,10 +63,10 @@ class VersionDrift(Drift):
             f"Between the two lies a change of answers: {row.effect}.",
             predicted_error=row.predicted_error,
             evidence=[
-                at(baseline, "baseline", *wheels.DISTRIBUTIONS, name, "version"),
-                at(target, "target", *wheels.DISTRIBUTIONS, name, "version"),
+                at(baseline, "baseline", *DISTRIBUTIONS, name, "version"),
+                at(target, "target", *DISTRIBUTIONS, name, "version"),
             ],
-            fix=pip_fix(target, f"install {pinned(wheels.installed(baseline)[name])}"),
+            fix=pip_fix(target, f"install {pinned(distributions_of(baseline)[name])}"),
         )
         return replace(finding, references=(row.source,))
 
@@ -84,11 +84,11 @@ class VersionDrift(Drift):
             Subject("distributions", self.computes),
             " ".join(words),
             evidence=[
-                at(snapshot, side, *wheels.DISTRIBUTIONS, name, "version")
+                at(snapshot, side, *DISTRIBUTIONS, name, "version")
                 for name in names
                 for side, snapshot in (("baseline", baseline), ("target", target))
             ],
-            fix=pip_fix(target, f"install {' '.join(pinned(wheels.installed(baseline)[name]) for name in names)}"),
+            fix=pip_fix(target, f"install {' '.join(pinned(distributions_of(baseline)[name]) for name in names)}"),
         )
 
 
@@ -107,7 +107,7 @@ def versions_of(baseline: Snapshot, target: Snapshot, name: str) -> tuple[str | 
     """The versions of a distribution in both; None where it is not installed or states none."""
     found = []
     for snapshot in (baseline, target):
-        record = wheels.installed(snapshot).get(name)
+        record = distributions_of(snapshot).get(name)
         found.append(req.version_of(record) if record is not None else None)
     return found[0], found[1]
 

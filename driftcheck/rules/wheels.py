@@ -17,9 +17,8 @@ from driftcheck.findings import Evidence, Fix
 from driftcheck.probes.packages import normalize
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
-
-DISTRIBUTIONS = ("packages", "distributions")
 
 # How many distributions are named before "and N more", and how many stand as evidence.
 NAMED = 4
@@ -27,12 +26,6 @@ NAMED = 4
 _SYSTEMS = {"manylinux": "linux", "musllinux": "linux", "linux": "linux", "macosx": "darwin", "win": "win32"}
 _LIBCS = {"manylinux": "glibc", "musllinux": "musl"}
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
-
-
-def installed(snapshot: Snapshot) -> Mapping[str, Any]:
-    """Distributions by normalised name; empty where packages were not measured."""
-    found: Mapping[str, Any] = lookup(snapshot, DISTRIBUTIONS) or {}
-    return found
 
 
 def machine(name: str | None) -> str | None:
@@ -90,7 +83,7 @@ def _pure(tag: Tag) -> bool:
 def _misfits(snapshot: Snapshot, fits: Any) -> list[str]:
     """Normalised names, sorted. A distribution that states no tags fits."""
     found = []
-    for name, record in sorted(installed(snapshot).items()):
+    for name, record in sorted(distributions_of(snapshot).items()):
         tags = req.wheel_tags(record)
         if tags and not any(fits(tag) for tag in tags):
             found.append(name)
@@ -117,7 +110,7 @@ def first_error(snapshot: Snapshot, names: Sequence[str]) -> str | None:
     version.
     """
     if "numpy" in names:
-        version = req.parsed(req.version_of(installed(snapshot)["numpy"]))
+        version = req.parsed(req.version_of(distributions_of(snapshot)["numpy"]))
         core = "core" if version is not None and version.major < 2 else "_core"
         return f"ModuleNotFoundError: No module named 'numpy.{core}._multiarray_umath'"
     if "torch" in names:
@@ -145,8 +138,8 @@ def by_marker(baseline: Snapshot, target: Snapshot, variables: Sequence[str]) ->
     found: list[Evidence] = []
     for side, here, there in (("baseline", baseline, target), ("target", target, baseline)):
         other = "target" if side == "baseline" else "baseline"
-        only = installed(here).keys() - installed(there).keys()
-        for owner, record in sorted(installed(here).items()):
+        only = distributions_of(here).keys() - distributions_of(there).keys()
+        for owner, record in sorted(distributions_of(here).items()):
             for text, marker in sorted(record["requires"].items()):
                 if (
                     any(variable in marker for variable in variables)
