@@ -22,8 +22,8 @@ from driftcheck.probes.redaction import Redactor
 from driftcheck.report.model import ErrorAnswer, Report, Target, redacted
 
 # What is read of a log: its end, where the error is.
-_LOG_LIMIT = 4_000_000
-_LINES = 50_000
+LOG_LIMIT = 4_000_000  # signs
+LOG_LINES = 50_000
 _LINE_LIMIT = 4_000
 _ERRORS = 200
 _TEXT_LIMIT = 1_000
@@ -123,8 +123,8 @@ def _last(errors: Sequence[_Error]) -> str:
 
 
 def _lines(log_text: str) -> Iterator[str]:
-    shown = _ESCAPES.sub("", log_text[-_LOG_LIMIT:])
-    for line in shown.splitlines()[-_LINES:]:
+    shown = _ESCAPES.sub("", log_text[-LOG_LIMIT:])
+    for line in shown.splitlines()[-LOG_LINES:]:
         kept = _CONTROLS.sub("", line[:_LINE_LIMIT]).rstrip()
         yield from _unpacked(kept)
 

@@ -287,7 +287,12 @@ def log_of(judging: Judging) -> str | None:
         return None
     from driftcheck.cli.log_file import read_end  # noqa: PLC0415
 
-    return read_end(judging.error)
+    if judging.error == "-" and sys.stdin.isatty():
+        click.echo("Paste the error here, and end it with Ctrl-D on a line of its own:", err=True)
+    log = read_end(judging.error)
+    if log.remark:
+        click.echo(f"Warning: {_name_of(judging.error)}: {log.remark}", err=True)
+    return log.text
 
 
 def answered(report: Report, judging: Judging, log: str | None) -> Report:
@@ -296,7 +301,11 @@ def answered(report: Report, judging: Judging, log: str | None) -> Report:
         return report
     from driftcheck.error_log import answer  # noqa: PLC0415
 
-    return answer(report, log, "standard input" if judging.error == "-" else str(judging.error))
+    return answer(report, log, _name_of(str(judging.error)))
+
+
+def _name_of(log: str) -> str:
+    return "standard input" if log == "-" else log
 
 
 def measured(reference: str, options: Options | None = None) -> Snapshot:

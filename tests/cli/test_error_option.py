@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import driftcheck
+from support.commands import Result, driftcheck
 
 from driftcheck.cli import log_file
 
@@ -100,13 +103,54 @@ def test_only_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(log_file, "_CHUNK", 4)
     path = tmp_path / "log"
     path.write_bytes(b"0123456789abcdefghij")
-    assert log_file.read_end(str(path)) == "abcdefghij"
+    assert log_file.read_end(str(path)).text == "abcdefghij"
     path.write_bytes(b"abc")
-    assert log_file.read_end(str(path)) == "abc"
-    with path.open("wb") as file:
-        file.write(b"0123456789abcdefghijk")
-    with path.open("rb") as file:
-        assert log_file._end_of(file) == b"bcdefghijk"
+    assert log_file.read_end(str(path)) == log_file.Log("abc", "")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", 'printf 0123456789abcdefghijk > "$0"', pipe]):
+        assert log_file.read_end(str(pipe)).text == "bcdefghijk"
+
+
+def test_a_log_of_which_only_the_end_is_read_says_so(files: Path, tmp_path: Path) -> None:
+    many = tmp_path / "many lines.log"
+    many.write_bytes(b"\n" * 60_000 + LOG)
+    result = driftcheck("check", "bad.json", "--error", many, cwd=files)
+    assert result.err.partition("\n")[0] == f"Warning: {many}: only its end is read: 50,000 lines, 4 MB at the most"
+    assert "No module named 'pygments'" in result.out
+    result = driftcheck("check", "bad.json", "--error", "-", cwd=files, stdin=b"x" * 17_000_000 + b"\n" + LOG)
+    assert (
+        result.err.partition("\n")[0] == "Warning: standard input: only its end is read: 50,000 lines, 4 MB at the most"
+    )
+    assert "No module named 'pygments'" in result.out
+
+
+def test_a_log_without_end_ends(files: Path) -> None:
+    result = driftcheck("check", "bad.json", "--error", "/dev/zero", cwd=files)
+    assert result.code == 1
+    assert (
+        result.err.partition("\n")[0] == "Warning: /dev/zero: no end within 1024 MB; what comes after them is not read"
+    )
+
+
+def test_a_pipe_with_a_name_is_a_log_too(files: Path) -> None:
+    pipe = files / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["sh", "-c", 'cat service.log > "$0"', pipe], cwd=files):
+        found = answer(driftcheck("check", "bad.json", "--format", "json", "--error", "pipe", cwd=files))
+    assert found["finding"] == ["PKG001", "requirement", "rich -> pygments"]
+
+
+def test_standard_input_is_read_from_where_it_stands(files: Path) -> None:
+    """A shell may have read the beginning of the file."""
+    log = files / "two.log"
+    log.write_bytes(b"ImportError: an old one\n" + LOG)
+    run = f'{sys.executable} -P -c "from driftcheck.cli import main; main()" check bad.json --format json --error -'
+    process = subprocess.run(
+        ["sh", "-c", f"{{ read first; {run}; }} < two.log"], cwd=files, capture_output=True, text=True, check=False
+    )
+    found = answer(Result(process.returncode, process.stdout, process.stderr))
+    assert found["finding"] == ["PKG001", "requirement", "rich -> pygments"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +163,7 @@ def test_only_the_end_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_log_that_cannot_be_read_is_refused_before_anything_is_measured(
     files: Path, arguments: list[str], said: str
 ) -> None:
-    result = driftcheck("check", "no-such-environment.json", *arguments, cwd=files)
+    result = driftcheck("check", "python:no/such/python", *arguments, cwd=files)
     assert (result.code, result.out, result.err) == (2, "", said)
 
 
