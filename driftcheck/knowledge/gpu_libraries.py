@@ -19,6 +19,15 @@ class CudnnFamily:
 
 
 @dataclass(frozen=True)
+class NcclRelease:
+    """A release of NCCL, and the functions that it brought."""
+
+    version: str
+    functions: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True)
 class OnnxruntimeGpu:
     """One generation of published wheels: the CUDA (``"12"``) and the cuDNN that its CUDA provider needs."""
 
@@ -63,6 +72,22 @@ def cudnn_families() -> tuple[CudnnFamily, ...]:
         CudnnFamily(row["versions"], _pair(row["lowest_capability"]), tuple(row["cuda"]), row["source"])
         for row in tables.table("cudnn-families")["rows"]
     )
+
+
+@functools.cache
+def nccl_releases() -> tuple[NcclRelease, ...]:
+    """Those that brought functions, oldest first."""
+    return tables.rows(NcclRelease, "nccl-releases")
+
+
+def nccl_of(function: str) -> tuple[int, ...] | None:
+    """The version of NCCL that brought a function (``ncclMemFree``, or its twin for profilers ``pncclMemFree``); None
+    for one that the table does not know, or that its oldest release has already.
+    """
+    for row in nccl_releases()[1:]:
+        if function.removeprefix("p") in row.functions:
+            return tuple(int(part) for part in row.version.split("."))
+    return None
 
 
 @functools.cache

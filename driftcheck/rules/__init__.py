@@ -34,6 +34,7 @@ MODULES = (
     "library_limits",
     "cuda_majors",
     "gpu_libraries",
+    "gpu_nccl",
     "gpu_cudnn",
     "gpu_frameworks",
     "gpu_packages",

@@ -94,7 +94,7 @@ class GPU023(Contradiction):
         """Whatever rests on a file of that directory, or on a soname that it answers."""
         del sides
         files = {entry.path[3] for entry in finding.evidence if entry.path[:2] == ("cuda", "libraries")}
-        if effect.code in {"GPU020", "GPU021", "GPU024"}:
+        if effect.code in {"GPU020", "GPU021", "GPU024", "GPU038", "GPU039"}:
             inside = {file for file in files if file.startswith(finding.subject.name + "/")}
             return any(inside & set(entry.path) for entry in effect.evidence)
         sonames = {entry.value["soname"] for entry in finding.evidence if entry.path[:2] == ("cuda", "libraries")}
@@ -355,10 +355,11 @@ class GPU036(Contradiction):
             )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
-        """PKG003 counts the files; a mixture of cuDNN comes from it too."""
+        """PKG003 counts the files; a mixture of cuDNN, or the other NCCL, comes from it too."""
         del sides
         cudnn = effect.code in {"GPU020", "GPU021"} and "cudnn" in finding.subject.name
-        return cudnn or (effect.code == "PKG003" and effect.subject.name == finding.subject.name)
+        nccl = effect.code in {"GPU038", "GPU039"} and "nccl" in finding.subject.name
+        return cudnn or nccl or (effect.code == "PKG003" and effect.subject.name == finding.subject.name)
 
 
 _GENERATION = re.compile(r"^nvidia-([a-z0-9-]+?)-cu(\d{2})$")

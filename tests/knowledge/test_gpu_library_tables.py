@@ -25,6 +25,20 @@ def test_families_of_cudnn_follow_one_another_and_drop_old_devices_only() -> Non
         assert one.lowest_capability <= other.lowest_capability
 
 
+def test_releases_of_nccl_ascend_and_bring_each_function_once() -> None:
+    rows = known.nccl_releases()
+    versions = [Version(row.version) for row in rows]
+    assert versions == sorted(set(versions))
+    functions = [function for row in rows for function in row.functions]
+    assert len(functions) == len(set(functions))
+
+
+def test_the_nccl_that_brought_a_function() -> None:
+    """``ncclAllReduce`` is in every wheel there is; the twins for profilers came with their functions."""
+    asked = ("ncclMemFree", "pncclMemFree", "ncclCommResume", "ncclAllReduce", "ncclNothing")
+    assert [known.nccl_of(name) for name in asked] == [(2, 19, 3), (2, 19, 3), (2, 29, 7), None, None]
+
+
 def test_generations_of_onnxruntime_follow_one_another() -> None:
     rows = known.onnxruntime_gpu()
     for one, other in itertools.pairwise(rows):

@@ -76,6 +76,16 @@ def cudnn(version: str, **options: str) -> Layout:
     return lambda world: world.cudnn(version, **options)
 
 
+def nccl(version: str, built_with: str, *, name: str = "nvidia-nccl-cu12") -> Layout:
+    """The wheel of NCCL, whose library states both among its constants."""
+
+    def lay(world: World) -> None:
+        library = world.library("libnccl.so.2", f"NCCL version {version}+cuda{built_with}")
+        world.wheel(name, version, {"nvidia/nccl/lib/libnccl.so.2": library})
+
+    return lay
+
+
 def nothing(world: World) -> None:
     del world
 
@@ -295,6 +305,20 @@ CASES = [
         cudnn("9.10.2.21"),
         (torch(),),
         (torch(), cudnn("9.10.2.21")),
+    ),
+    Case(
+        "GPU038",
+        "breaks likely",
+        driver("535.104.05", 12020),
+        driver("580.65.06", 13000),
+        (torch(), nccl("2.29.7", "13.2", name="nvidia-nccl-cu13")),
+    ),
+    Case(
+        "GPU039",
+        "changes-results possible",
+        nccl("2.21.5", "12.4"),
+        nccl("2.27.5", "12.9"),
+        (torch(requires=["nvidia-nccl-cu12==2.27.5"]),),
     ),
     Case("GPU040", "note likely", torch("2.9.0+cu130", "13.0"), torch(), (), (torch(),)),
 ]
