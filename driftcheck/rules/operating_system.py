@@ -301,10 +301,11 @@ class SYS003(Contradiction):
 
     Decided: needed at import, or the distribution is of no use without it, and somebody asked for that
     distribution: breaks, likely. The same, but brought in by another distribution, which may never import it
-    (sounddevice by mediapipe, which does without): breaks, possible. One feature needs it: a note, because a
-    healthy environment may never use that feature; where the baseline has the program and the target lost it,
-    breaks, possible, unless few of those who have the distribution use that feature at all (torch.compile, C++
-    extensions): a note still. Never certain: a program may be bundled, or its path be set in code.
+    (sounddevice by mediapipe, which does without): breaks, possible. One feature needs it, or a call of what
+    another distribution brought in (graphviz by catboost, to draw trees): a note, because a healthy environment may
+    never use that; where the baseline has the program and the target lost it, breaks, possible, unless few of those
+    who have the distribution use that feature at all (torch.compile, C++ extensions): a note still. Never certain: a
+    program may be bundled, or its path be set in code.
 
     Fix: install the operating system's package; the baseline's own package database is asked for its name.
 
@@ -331,10 +332,10 @@ class SYS003(Contradiction):
             if not _missing(target, places):
                 continue
             had = baseline is not None and not _missing(baseline, places) and _known(baseline, places)
-            wanted = record["requested"] or (
-                need.when == "import" and not _is_required(need.distribution, distributions)
-            )
-            impact, confidence = _weight(need, had=had, wanted=wanted)
+            brought_in = not record["requested"] and _is_required(need.distribution, distributions)
+            wanted = record["requested"] or (need.when == "import" and not brought_in)
+            core = need.core and not (brought_in and need.when == "call")
+            impact, confidence = _weight(need, core=core, had=had, wanted=wanted)
             thing = need.any_of[0]
             words = "the program" if need.kind == "program" else "the library"
             evidence = [at(target, "target", "programs", *place) for place in places]
@@ -410,9 +411,11 @@ def _is_required(name: str, distributions: Mapping[str, Any]) -> bool:
     )
 
 
-def _weight(need: tables.ProgramNeed, *, had: bool, wanted: bool) -> tuple[Impact, Confidence]:
-    """``had``: the baseline has the program; ``wanted``: somebody has the distribution for its own sake."""
-    if need.core:
+def _weight(need: tables.ProgramNeed, *, core: bool, had: bool, wanted: bool) -> tuple[Impact, Confidence]:
+    """``core``: whoever has the distribution runs into it; ``had``: the baseline has the program; ``wanted``: somebody
+    has the distribution for its own sake.
+    """
+    if core:
         return Impact(need.impact), Confidence.LIKELY if wanted else Confidence.POSSIBLE
     if had:
         return Impact(need.impact), Confidence.POSSIBLE

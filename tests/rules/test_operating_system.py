@@ -193,6 +193,20 @@ def test_sys003_what_another_distribution_brought_in_may_be_unused() -> None:
     assert judged(found) == ("breaks", "possible")
 
 
+def test_sys003_a_call_of_what_another_distribution_brought_in_is_a_note() -> None:
+    """catboost requires graphviz to draw trees, and predicts without dot."""
+    packages = distributions(
+        distribution("catboost", requires={"graphviz": ""}), distribution("graphviz", requested=False)
+    )
+    (found,) = findings("SYS003", packages=packages, programs=programs())
+    assert judged(found) == ("note", "possible")
+    had = {"packages": packages, "programs": programs(dot=FFMPEG)}
+    (lost,) = findings("SYS003", baseline=had, packages=packages, programs=programs())
+    assert judged(lost) == ("breaks", "possible")
+    (asked_for,) = findings("SYS003", packages=distributions(distribution("graphviz")), programs=programs())
+    assert judged(asked_for) == ("breaks", "likely")
+
+
 def test_sys003_a_library_that_is_opened_at_import() -> None:
     packages = distributions(distribution("sounddevice", requested=False))
     (found,) = findings("SYS003", packages=packages, programs=programs())
