@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from driftcheck import progress
-from driftcheck.collect import Request
 from driftcheck.environments import Options, extraction, files, layers
 from driftcheck.environments.engine import configuration, image_header
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.environments.streams import Expanding
 from driftcheck.environments.tar import PIECE
 from driftcheck.errors import InputError
@@ -44,14 +44,9 @@ def measure(found: Reference, options: Options) -> Snapshot:
             progress.step(f"Unpacking {len(image.layers)} layers of {found.text}")
             layers.unpack(store, image, extraction.Tree(root, found.text))
             progress.step(f"Reading the files of {found.text}")
-            request = Request(
-                found.text,
-                options.label or found.text,
-                options.variables,
-                configuration(image.config.get("config")),
-                {"image": image_header(attributes), "environment_variables_from": "image"},
-                artifacts=options.artifacts,
-            )
+            header = {"image": image_header(attributes), "environment_variables_from": "image"}
+            config = configuration(image.config.get("config"))
+            request = request_for(found, options, image_config=config, header=header)
             return files.measure_root(root, request, python=options.python, channel="archive")
 
 

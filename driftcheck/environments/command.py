@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from driftcheck import payload
-from driftcheck.collect import Channel, Interpreter, Output, Request, SubprocessChannel, collect, printable
+from driftcheck.collect import Channel, Interpreter, Output, SubprocessChannel, collect, printable
 from driftcheck.environments import Options
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot
 
@@ -36,14 +37,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
         InputError: when the command cannot be started, does not get there, or no interpreter answers.
     """
     channel = _channel(found)
-    request = Request(
-        found.text,
-        options.label or found.text,
-        options.variables,
-        header={"environment_variables_from": "exec"},
-        try_imports=options.try_imports,
-        artifacts=options.artifacts,
-    )
+    request = request_for(found, options, header={"environment_variables_from": "exec"})
     if options.python:
         return collect(channel, Interpreter(options.python, "--python names it"), request)
     for name in _NAMES:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from driftcheck import progress
-from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Output, Request, Service, collect
+from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Output, Service, collect
 from driftcheck.environments import Options, conversation, inside
 from driftcheck.environments.engine import Engine, configuration, connect, image_header, table, text, value
 from driftcheck.environments.export import measure_files
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.errors import InputError
 from driftcheck.interrupts import held_back
 from driftcheck.snapshot import Snapshot
@@ -49,15 +50,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
     config = configuration(value(attributes, "Config"))
     with engine.errors(found.text):
         header = {"image": image_header(_image(engine, text(attributes, "Image")))}
-    request = Request(
-        found.text,
-        options.label or found.text,
-        options.variables,
-        config,
-        header,
-        options.try_imports,
-        options.artifacts,
-    )
+    request = request_for(found, options, image_config=config, header=header)
     status = text(state, "Status")
     if value(state, "Paused") is True:
         status = "paused"

@@ -22,6 +22,7 @@ from driftcheck.environments.container import cut_text
 from driftcheck.environments.engine import Engine, configuration, connect, image_header, table, text, value
 from driftcheck.environments.export import measure_files
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.environments.run_arguments import RunArguments
 from driftcheck.errors import InputError
 from driftcheck.interrupts import held_back
@@ -52,15 +53,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
     config["env"] = {**config["env"], **arguments.environment}
     config["user"] = arguments.create.get("user", config["user"])
     header = {"image": image_header(attributes), "run_defaults": arguments.text or True}
-    request = Request(
-        found.text,
-        options.label or found.text,
-        options.variables,
-        config,
-        header,
-        options.try_imports,
-        options.artifacts,
-    )
+    request = request_for(found, options, image_config=config, header=header)
     maker = Maker(engine, str(attributes["Id"]), found.text, arguments)
     service = Service(choose=options.python is None, config=config)
     foreign = _foreign(engine, attributes)

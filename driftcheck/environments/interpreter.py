@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 
-from driftcheck.collect import Interpreter, Request, SubprocessChannel, collect
+from driftcheck.collect import Interpreter, SubprocessChannel, collect
 from driftcheck.environments import Options
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot
 
@@ -22,14 +23,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
 
 def ask(interpreter: Interpreter, found: Reference, options: Options) -> Snapshot:
     """Measure the environment of an interpreter of this machine."""
-    request = Request(
-        found.text,
-        options.label or found.text,
-        options.variables,
-        try_imports=options.try_imports,
-        artifacts=options.artifacts,
-    )
-    return collect(SubprocessChannel(), interpreter, request)
+    return collect(SubprocessChannel(), interpreter, request_for(found, options))
 
 
 def executable(path: str) -> str:

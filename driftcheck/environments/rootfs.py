@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from driftcheck import progress
-from driftcheck.collect import Request
 from driftcheck.environments import Options, files
 from driftcheck.environments.reference import Reference
+from driftcheck.environments.request import request_for
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot
 
@@ -28,5 +28,4 @@ def measure(found: Reference, options: Options) -> Snapshot:
     except OSError as error:
         raise InputError(found.text, error.strerror or str(error)) from error
     with progress.during(f"Reading the files of {found.text}"):
-        request = Request(found.text, options.label or found.text, options.variables, artifacts=options.artifacts)
-        return files.measure_root(root, request, python=options.python, channel="rootfs")
+        return files.measure_root(root, request_for(found, options), python=options.python, channel="rootfs")
