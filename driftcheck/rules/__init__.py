@@ -20,6 +20,7 @@ MODULES = (
     "processor",
     "machine_fit",
     "operating_system",
+    "programs",
     "variables",
     "inference_variables",
     "task_limits",
