@@ -52,6 +52,7 @@ MODULES = (
     "artifacts",
     "onnx_models",
     "pickles",
+    "pickled_names",
     "model_versions",
 )
 
