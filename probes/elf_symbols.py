@@ -34,7 +34,7 @@ class Symbols:
 
     A key is ``name``, or ``name@VERSION`` where a version is bound to it, as bytes.
 
-    ``needs``    keys that must be found; ``weak`` keys that may stay unfound
+    ``needs``    keys that must be found (not those of weak symbols, which may stay unfound)
     ``offers``   keys that answer a need of the same key: every global definition by ``name@VERSION`` where it
                  has a version, and by ``name`` where a need without a version would find it
     ``defines``  whether the file has the definition that the caller of ``needs`` asked about
@@ -42,12 +42,11 @@ class Symbols:
                  elf/dl-lookup.c, check_match)
     """
 
-    __slots__ = ("base", "defines", "needs", "offers", "weak")
+    __slots__ = ("base", "defines", "needs", "offers")
 
     def __init__(self) -> "None":
         self.defines = False
         self.needs = set()  # type: Set[bytes]
-        self.weak = set()  # type: Set[bytes]
         self.offers = set()  # type: AbstractSet[bytes]
         self.base = set()  # type: AbstractSet[bytes]
 
@@ -60,24 +59,22 @@ def needs(elf: "Elf", definition: "Optional[bytes]" = None) -> "Symbols":
         # Most files that lack the definition lack the very string.
         if definition is not None and definition + b"\0" in table.strings:
             result.defines = any(table.name(index) == definition for index in table.defined())
-        strings, names, words, versions = table.strings, table.names, table.words, table.versions
-        find = strings.find
-        # This loop runs for every undefined symbol of an environment: 80,000 times.
-        strong = []  # type: List[bytes]
-        weak = []  # type: List[bytes]
-        if versions is None:
-            for index in table.undefined():
-                start = names[index]
-                (weak if words[index] & 0xF0 == 0x20 else strong).append(strings[start : find(b"\0", start)])
+        strings, find = table.strings, table.strings.find
+        # These lines run for every symbol of an environment, 200,000 times: undefined, and neither local nor weak.
+        if table.versions is None:
+            result.needs = {
+                strings[start : find(b"\0", start)]
+                for start, word in zip(table.names, table.words)
+                if word < 0x10000 and word & 0xD0
+            }
         else:
             suffixes = {number: b"@" + bound[0] for number, bound in elf._version_names.items() if bound[1] is not None}
             suffix_of = suffixes.get
-            for index in table.undefined():
-                start = names[index]
-                key = strings[start : find(b"\0", start)] + suffix_of(versions[index] & 0x7FFF, b"")
-                (weak if words[index] & 0xF0 == 0x20 else strong).append(key)
-        result.needs.update(strong)
-        result.weak.update(weak)
+            result.needs = {
+                strings[start : find(b"\0", start)] + suffix_of(number & 0x7FFF, b"")
+                for start, word, number in zip(table.names, table.words, table.versions)
+                if word < 0x10000 and word & 0xD0
+            }
     result.needs.discard(b"")
     return result
 
@@ -92,19 +89,24 @@ def offers(elf: "Elf", wanted: "Optional[FrozenSet[bytes]]" = None) -> "Symbols"
         table = _Table(file, elf)
         strings, find = table.strings, table.strings.find
         if table.versions is None:
-            names = [strings[name : find(b"\0", name)] for name in table.defined_names()]
+            names = [
+                strings[start : find(b"\0", start)]
+                for start, word in zip(table.names, table.words)
+                if word >= 0x10000 and word & 0xF0 and word & 0x300 not in (0x100, 0x200)
+            ]
             result.offers = result.base = set(names) if wanted is None else wanted.intersection(names)
             return result
+        numbered = [
+            (name, number)
+            for start, word, number in zip(table.names, table.words, table.versions)
+            if word >= 0x10000 and word & 0xF0 and word & 0x300 not in (0x100, 0x200)
+            for name in (strings[start : find(b"\0", start)],)
+            if wanted is None or name in wanted
+        ]
         keys = set()  # type: Set[bytes]
         base = set()  # type: Set[bytes]
         known = elf._version_names
-        columns = table.names, table.versions
-        for index in table.defined():
-            start = columns[0][index]
-            name = strings[start : find(b"\0", start)]
-            if wanted is not None and name not in wanted:
-                continue
-            number = columns[1][index]
+        for name, number in numbered:
             if number < 0x8000:
                 keys.add(name)  # not hidden: a need without a version finds it
             if number & 0x7FFF in known:
@@ -118,7 +120,7 @@ def offers(elf: "Elf", wanted: "Optional[FrozenSet[bytes]]" = None) -> "Symbols"
 
 def exports(elf: "Elf") -> "int":
     """How many symbols the GNU hash table of a file without versions of its own holds; 0 where it has none,
-    and ``among`` cannot be used. Raises ElfError.
+    and ``Lookup`` cannot be used. Raises ElfError.
     """
     if DT_GNU_HASH not in elf._dynamic or elf.offered or DT_SYMTAB not in elf._dynamic:
         return 0
@@ -126,31 +128,44 @@ def exports(elf: "Elf") -> "int":
         return _symbol_count(file, elf) - _GnuHash(file, elf).first
 
 
-def among(elf: "Elf", names: "AbstractSet[bytes]") -> "Set[bytes]":
-    """Which of ``names`` a file without versions of its own defines, looked up as the loader does it, through
-    the GNU hash table. For few names in a large file, where ``offers`` reads every symbol. Raises ElfError.
+class Lookup:
+    """Looks names up in a file without versions of its own, as the loader does it: through the GNU hash table.
+
+    For few names in a large file, where ``offers`` reads every symbol. Holds the tables of the file, ``size`` bytes
+    (7 MB of libtorch_cpu). Making one raises ElfError.
     """
-    found = set()  # type: Set[bytes]
-    with File(elf.path) as file:
-        hashes = _GnuHash(file, elf)
-        count = _symbol_count(file, elf)
-        if not hashes.buckets or count > SYMBOL_LIMIT:
+
+    def __init__(self, elf: "Elf") -> "None":
+        with File(elf.path) as file:
+            self._hashes = _GnuHash(file, elf)
+            self._count = _symbol_count(file, elf) if self._hashes.buckets else 0
+            if self._count > SYMBOL_LIMIT:
+                self._count = 0
+            order = "<" if elf.little else ">"
+            self._form = struct.Struct(order + ("IBBH" if elf.bits == 64 else "I8xBBH"))
+            self._entry = 24 if elf.bits == 64 else 16
+            self._chain = self._hashes.chain(self._count)
+            start = offset_of(elf, elf._dynamic[DT_SYMTAB], "symbol table")
+            self._symbols = file.at(start, self._count * self._entry, "symbol table")
+            size = elf._dynamic.get(DT_STRSZ, 0)
+            if size > STRINGS_LIMIT:
+                raise ElfError("string table of %d bytes" % size)
+            self._strings = file.at(offset_of(elf, elf._dynamic[DT_STRTAB], "string table"), size, "string table")
+        self.size = len(self._strings) + self._count * (self._entry + 4)
+
+    def among(self, names: "AbstractSet[bytes]") -> "Set[bytes]":
+        """Which of ``names`` the file defines."""
+        found = set()  # type: Set[bytes]
+        count, chain, symbols, strings = self._count, self._chain, self._symbols, self._strings
+        form, entry = self._form, self._entry
+        first, heads, buckets = self._hashes.first, self._hashes.heads, self._hashes.buckets
+        if not count:
             return found
-        order = "<" if elf.little else ">"
-        form = struct.Struct(order + ("IBBH" if elf.bits == 64 else "I8xBBH"))
-        entry = 24 if elf.bits == 64 else 16
-        chain = hashes.chain(count)
-        symbols = file.at(offset_of(elf, elf._dynamic[DT_SYMTAB], "symbol table"), count * entry, "symbol table")
-        size = elf._dynamic.get(DT_STRSZ, 0)
-        if size > STRINGS_LIMIT:
-            raise ElfError("string table of %d bytes" % size)
-        strings = file.at(offset_of(elf, elf._dynamic[DT_STRTAB], "string table"), size, "string table")
         longest = max([len(name) for name in names] or [0])
         powers = [1]
         for _ in range(longest):
             powers.append(powers[-1] * 33 & 0xFFFFFFFF)
         powers.reverse()
-        first, heads, buckets = hashes.first, hashes.heads, hashes.buckets
         for name in names:
             # h = h * 33 + byte, beginning with 5381, written out as one sum.
             length = len(name)
@@ -168,7 +183,7 @@ def among(elf: "Elf", names: "AbstractSet[bytes]") -> "Set[bytes]":
                 if stored & 1:
                     break
                 index += 1
-    return found
+        return found
 
 
 def listing(elf: "Elf") -> "Tuple[List[Tuple[str, str, str, bool]], List[Tuple[str, str, bool]]]":
@@ -323,15 +338,6 @@ class _Table:
         """Indices of the definitions that other files can use: not local, not of hidden visibility."""
         return [
             index
-            for index, word in enumerate(self.words)
-            if word >= 0x10000 and word & 0xF0 and word & 0x300 not in (0x100, 0x200)
-        ]
-
-    def defined_names(self) -> "List[int]":
-        """The offsets of their names, in one pass: this is most of the work on a large file."""
-        names = self.names
-        return [
-            names[index]
             for index, word in enumerate(self.words)
             if word >= 0x10000 and word & 0xF0 and word & 0x300 not in (0x100, 0x200)
         ]

@@ -7,13 +7,20 @@ from . import elf, elf_symbols
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
+    from typing import AbstractSet, Dict, FrozenSet, Iterable, List, Optional, Set, Tuple
 
     from .common import Place
-    from .loader import Library, Mapped, Walk
+    from .elf import Elf
+    from .loader import Library
 
 # Files below this size (bytes) have few symbols: they are read whole.
-LARGE = 8 << 20
+LARGE = 1 << 20
+
+# To look one name up costs as much as to read so many symbols.
+LOOKUP_COST = 8
+
+# Tables up to this size (bytes) are kept for the next question, which is mostly about the same file.
+KEPT = 16 << 20
 
 
 class SymbolTable:
@@ -22,10 +29,11 @@ class SymbolTable:
     def __init__(self, place: "Place", musl: "bool") -> "None":
         self.place = place
         self.musl = musl
-        self.needs = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
+        self.needs = {}  # type: Dict[Tuple[int, int], AbstractSet[bytes]]
         self._offers = {}  # type: Dict[Tuple[int, int], elf_symbols.Symbols]
-        self._large = {}  # type: Dict[Tuple[int, int], bool]
+        self._exports = {}  # type: Dict[Tuple[int, int], int]
         self._asked = {}  # type: Dict[Tuple[int, int], Tuple[Set[bytes], Set[bytes]]]
+        self._kept = None  # type: Optional[Tuple[Elf, elf_symbols.Lookup]]
         self._wanted = frozenset()  # type: FrozenSet[bytes]
 
     def read(self, library: "Library", definition: "Optional[bytes]") -> "bool":
@@ -38,9 +46,7 @@ class SymbolTable:
             self.place.problem(library.path, error.reason)
             return False
         # musl binds by name alone.
-        self.needs[library.identity] = frozenset(
-            [key.split(b"@", 1)[0] for key in symbols.needs] if self.musl else symbols.needs
-        )
+        self.needs[library.identity] = {key.split(b"@", 1)[0] for key in symbols.needs} if self.musl else symbols.needs
         return symbols.defines
 
     def close(self) -> "None":
@@ -63,40 +69,53 @@ class SymbolTable:
             self._offers[library.identity] = found
         return found
 
-    def missing(self, keys: "FrozenSet[bytes]", scope: "Iterable[Library]") -> "FrozenSet[bytes]":
+    def missing(self, keys: "AbstractSet[bytes]", scope: "Iterable[Library]") -> "AbstractSet[bytes]":
         """Those of ``keys`` that no library of the scope defines under the very key."""
         for library in scope:
             if not keys:
                 break
-            large = self._is_large(library)
-            keys = keys - (self._among(library, keys) if large else self.offers(library).offers)
+            few = library.identity not in self._offers and len(keys) * LOOKUP_COST < self._size(library)
+            keys = keys - (self._among(library, keys) if few else self.offers(library).offers)
         return keys
 
-    def _is_large(self, library: "Library") -> "bool":
-        """Whether reading all its symbols (libtorch_cpu: 50,000) takes longer than looking some up."""
-        if library.identity not in self._large:
+    def _size(self, library: "Library") -> "int":
+        """How many symbols reading all of a large file (libtorch_cpu: 75,000) would read; 0 where single ones cannot
+        be looked up.
+        """
+        if library.identity not in self._exports:
             count = 0
-            if library.elf is not None and library.elf.size > LARGE and not self.musl:
+            # A program can define symbols under versions of others (copy relocations).
+            file = library.elf
+            if file is not None and file.size > LARGE and file.interpreter is None and not self.musl:
                 try:
-                    count = elf_symbols.exports(library.elf)
+                    count = elf_symbols.exports(file)
                 except elf.ElfError:
                     count = 0  # offers() meets the same trouble, and says so
-            self._large[library.identity] = count > len(self._wanted)
-        return self._large[library.identity]
+            self._exports[library.identity] = count
+        return self._exports[library.identity]
 
-    def _among(self, library: "Library", keys: "FrozenSet[bytes]") -> "Set[bytes]":
+    def _among(self, library: "Library", keys: "AbstractSet[bytes]") -> "Set[bytes]":
         known, found = self._asked.setdefault(library.identity, (set(), set()))
         new = keys - known
         if new and library.elf is not None:
             try:
                 # Its definitions have no versions: a need with one is answered by missing_in_any_version.
-                found |= elf_symbols.among(library.elf, {key for key in new if b"@" not in key})
+                found |= self._lookup(library.elf).among({key for key in new if b"@" not in key})
             except elf.ElfError as error:
                 self.place.problem(library.path, error.reason)
             known |= new
         return found
 
-    def missing_in_any_version(self, keys: "FrozenSet[bytes]", scope: "List[Library]") -> "FrozenSet[bytes]":
+    def _lookup(self, file: "Elf") -> "elf_symbols.Lookup":
+        if self._kept is not None and self._kept[0] is file:
+            return self._kept[1]
+        self._kept = None
+        lookup = elf_symbols.Lookup(file)
+        if lookup.size <= KEPT:
+            self._kept = (file, lookup)
+        return lookup
+
+    def missing_in_any_version(self, keys: "AbstractSet[bytes]", scope: "List[Library]") -> "FrozenSet[bytes]":
         """As ``missing``; a definition without a version answers a need for any."""
         return frozenset(
             key for key in keys if not any(key.split(b"@", 1)[0] in self.offers(one).base for one in scope)
