@@ -178,9 +178,10 @@ class _Files:
         stated = head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x09"
         if stated or (ending in PICKLES and head[:1] in (b"(", b"}", b"]", b"c")):
             return self.pickle(name, reader, None)
-        if head.lstrip()[:1] == b"{":
-            found = model_headers.text(file, size, path.rpartition("/")[2])
-            return self.configured(found) if found else {"format": "unknown"}
+        if head.lstrip()[:1] == b"{" or ending == ".json":
+            record = {"format": "json"}
+            found = self.guarded(name, record, lambda: model_headers.text(file, size, path.rpartition("/")[2]))
+            return self.configured(found) if found else record if "malformed" in record else {"format": "unknown"}
         if onnx_file.looks_like(head) or ending == ".onnx":
             return self.onnx(name, path, reader)
         return {"format": "unknown"}

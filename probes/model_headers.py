@@ -38,6 +38,8 @@ def by_head(head: "bytes") -> "Optional[Tuple[str, Dict[str, Any]]]":
         return "lightgbm", {"version": found.group(1).decode("ascii") if found else None}
     if head.startswith(b"binf"):
         return "xgboost-binary", {}
+    if re.match(rb"\s*(?:<!doctype html|<html|(?:<\?xml[^>]*>\s*)?<Error>)", head, re.IGNORECASE):
+        return "web-page", {}  # the <Error> is that of an object store
     return None
 
 
@@ -61,7 +63,11 @@ def _plan_version(head: "bytes") -> "Optional[str]":
 
 
 def text(file: "IO[bytes]", size: "int", name: "str") -> "Optional[Tuple[str, Dict[str, Any]]]":
-    """``(format, facts)`` of JSON and of XGBoost's binary JSON that we know; None for other files."""
+    """``(format, facts)`` of JSON and of XGBoost's binary JSON that we know; None for other files.
+
+    Raises:
+        Malformed: what is named as JSON and is none.
+    """
     file.seek(0)
     start = file.read(END)
     if re.match(rb"\s*\{\s*\"learner\"\s*:", start) or start[:2] in (b"{L", b"{i", b"{l", b"{I"):
@@ -73,8 +79,13 @@ def text(file: "IO[bytes]", size: "int", name: "str") -> "Optional[Tuple[str, Di
     file.seek(0)
     try:
         value = json.loads(file.read(JSON_LIMIT).decode("utf-8"), parse_int=bounded.small_integer)
-    except (ValueError, RecursionError):
-        return ("json", {}) if name.endswith(".json") else None
+    except (ValueError, RecursionError) as error:
+        if not name.endswith(".json"):
+            return None
+        # A number of many digits is JSON, too, and so is what is nested deeply.
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+            raise bounded.Malformed("no JSON: %s" % str(error)[:100]) from None
+        return "json", {}
     if not isinstance(value, dict):
         return "json", {}
     if any(key in value for key in ("model_type", "architectures", "transformers_version")):

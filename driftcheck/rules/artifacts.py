@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +15,28 @@ from driftcheck.rules import artifact_facts as art
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides
 from driftcheck.snapshot import Snapshot
+
+# What a file of this name is to whatever reads it, and its formats. An ending that says nothing (.bin) is not here.
+_TORCH = ("file of torch.save", frozenset({"compressed", "pickle", "torch", "torch-legacy", "torchscript", "zip"}))
+_PICKLE = ("pickle", frozenset({"compressed", "joblib", "pickle", "torch", "torch-legacy", "zip"}))
+_HDF5 = ("HDF5 file", frozenset({"hdf5"}))
+_NAMED = {
+    ".onnx": ("ONNX model", frozenset({"onnx"})),
+    ".ort": ("ORT model", frozenset({"ort"})),
+    ".safetensors": ("safetensors file", frozenset({"safetensors"})),
+    ".gguf": ("GGUF file", frozenset({"gguf"})),
+    ".tflite": ("TensorFlow Lite model", frozenset({"tflite"})),
+    ".keras": ("Keras model", frozenset({"hdf5", "keras", "zip"})),
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    ".npy": ("NumPy array", frozenset({"npy"})),
+    ".npz": ("archive of NumPy arrays", frozenset({"npz", "zip"})),
+    ".pt": _TORCH,
+    ".pth": _TORCH,
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+    ".joblib": _PICKLE,
+}
 
 # Versions of safetensors whose texts were seen; the file alone decides whether one of them is printed.
 _SAFETENSORS_SEEN = (Version("0.3.3"), Version("0.8.0"))
@@ -73,25 +96,33 @@ class ART011(Contradiction):
 
 
 class ART012(Contradiction):
-    """A model file is cut, empty or damaged.
+    """A model file is cut, empty, damaged, or no model at all.
 
-    Compares: the size that the file's own header, or its structure, announces with the size that it has.
+    Compares: the size that the file's own header, or its structure, announces with the size that it has; what the file
+    holds with what its name promises.
 
     Why: a download that ended early, a full disk, an image layer that was built while the file was still being
-    written. Most formats are read from the front, so the beginning looks right.
+    written. Most formats are read from the front, so the beginning looks right. A download whose room was reserved and
+    never filled is all zeros, and one that was refused is the page that says so: `curl -O` saves it under the name of
+    the model.
 
-    See: safetensors `SafetensorError: Error while deserializing header: incomplete metadata, file not fully covered`
-    (`MetadataIncompleteBuffer` before 0.6); torch `RuntimeError: PytorchStreamReader failed reading zip archive:
-    failed finding central directory`; onnxruntime `INVALID_PROTOBUF : Load model from model.onnx failed:Protobuf
-    parsing failed.`; llama.cpp `data is not within the file bounds, model is corrupted or incomplete`.
+    See: safetensors `SafetensorError: Error while deserializing header: incomplete metadata, file not fully
+    covered` (`MetadataIncompleteBuffer` before 0.6); torch `RuntimeError: PytorchStreamReader failed reading zip
+    archive: failed finding central directory`; onnxruntime `INVALID_PROTOBUF : Load model from model.onnx
+    failed:Protobuf parsing failed.` or, for an empty file, `INVALID_ARGUMENT : Load model from model.onnx failed:No
+    graph was found in the protobuf.`; pickle `_pickle.UnpicklingError: invalid load key, '<'.` for a web page;
+    llama.cpp `data is not within the file bounds, model is corrupted or incomplete`.
 
     Decided: the file is shorter than it says: breaks, certain for safetensors of a version whose text was seen,
-    since the library compares the same two numbers; else likely. It is empty: likely. What is in it is not as the
-    format demands: possible, since it may only look like a file of that format.
+    since the library compares the same two numbers; else likely. It is empty, a web page, or nothing that is known
+    under a name that promises a format (.onnx, .safetensors, .gguf, .pt, .pkl, .npy, .h5 and their like): likely. It
+    has another format than its name promises: possible, since a program may look at the file and not at its name. What
+    is in it is not as the format demands: possible, since it may only look like a file of that format.
 
     Fix: fetch it again and compare its digest with the one that is published.
 
-    Limits: a file of the right size with wrong contents is not noticed; compare its digest (ART014).
+    Limits: a file of the right size with wrong contents is not noticed; compare its digest (ART014). Names that any
+    format may have (.bin, .ckpt, .engine) promise nothing.
     """
 
     code = "ART012"
@@ -105,24 +136,20 @@ class ART012(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         for name, record in art.present(target):
-            found = _damage(record)
+            found = _damage(name, record)
             if found is None:
                 continue
             fact, what, sure = found
             text, certain = _text_of_damage(target, name, record)
             confidence = Confidence.LIKELY if sure else Confidence.POSSIBLE
             whole = art.files_of(baseline).get(name) if baseline else None
-            before = whole is not None and _damage(whole) is None
+            before = whole is not None and _damage(name, whole) is None
             yield self.finding(
                 Impact.BREAKS,
                 Confidence.CERTAIN if sure and certain else confidence,
                 f"{name} {what}",
                 art.subject(name),
-                "The file itself says how long it has to be."
-                if sure and fact != "size"
-                else "No program can read a model from it."
-                if sure
-                else f"What is in it is not as the format demands: {record.get('malformed')}.",
+                _why(record, fact),
                 predicted_error=text,
                 evidence=[
                     art.fact(target, name, fact),
@@ -147,8 +174,8 @@ def _is_of(change: Change, finding: Finding) -> bool:
     return tuple(change.path[:2]) == art.FILES and change.path[2:3] == (finding.subject.name,)
 
 
-def _damage(record: dict[str, Any]) -> tuple[str, str, bool] | None:
-    """(the fact that shows it, what to say, whether the file is proved to be unusable); None for a whole file."""
+def _damage(name: str, record: dict[str, Any]) -> tuple[str, str, bool] | None:
+    """(the fact that shows it, what to say, whether the file is taken to be unusable); None for a whole file."""
     if record["format"] == "empty":
         return "size", "is empty", True
     if "cut" in record:
@@ -156,28 +183,80 @@ def _damage(record: dict[str, Any]) -> tuple[str, str, bool] | None:
     needed = record.get("safetensors", {}).get("needed")
     if needed is not None and needed < record.get("size", 0):
         return "size", f"has {record['size'] - needed} bytes more than its header covers", True
+    ending = posixpath.splitext(name)[1].lower()
+    if record["format"] == "web-page" and ending not in {".html", ".htm", ".xml"}:
+        return "format", "is a web page, not a model", True
     if "malformed" in record:
-        return "malformed", "looks damaged", False
+        # The library parses the same header, and takes nothing else.
+        sure = record["format"] == "safetensors"
+        return "malformed", "is no safetensors file" if sure else "looks damaged", sure
+    what, formats = _NAMED.get(ending, ("", frozenset()))
+    if formats and record["format"] not in formats | {"git-lfs-pointer", "unreadable"}:
+        form = record["format"]
+        return "format", f"is no {what}" + (f", but {form}" if form != "unknown" else ""), form in {"json", "unknown"}
     return None
+
+
+def _why(record: dict[str, Any], fact: str) -> str:
+    if fact == "malformed":
+        return f"What is in it is not as the format demands: {record['malformed']}."
+    if fact == "cut":
+        return "The file itself says how long it has to be."
+    if record["format"] == "web-page":
+        return "A page that says why there is no file was saved in the place of the file."
+    if fact == "format":
+        return "It is named like one, and it does not begin like one."
+    return "No program can read a model from it."
 
 
 def _text_of_damage(target: Snapshot, name: str, record: dict[str, Any]) -> tuple[str | None, bool]:
     """What the library of the format prints, and whether it was seen with the very version that is installed."""
+    if record["format"] == "web-page":
+        return _text_of_foreign(target, name, "<")
+    if record["format"] == "empty" and name.endswith(".onnx"):
+        return f"INVALID_ARGUMENT : Load model from {name} failed:No graph was found in the protobuf.", False
+    if record["format"] == "empty" and name.endswith((".pkl", ".pickle")):
+        return "EOFError: Ran out of input", False
+    if record["format"] == "onnx" or name.endswith(".onnx"):
+        return _NO_PROTOBUF.format(name), False
     if record["format"] == "safetensors" or (record["format"] == "empty" and name.endswith(".safetensors")):
         old, new = "MetadataIncompleteBuffer", "incomplete metadata, file not fully covered"
         if record.get("size", 0) < 8:
             old, new = "HeaderTooSmall", "header too small"
+        elif record.get("malformed", "").startswith("a header of "):
+            old, new = "HeaderTooLarge", "header too large"
+        elif "malformed" in record:
+            if " codec " in record["malformed"]:
+                return None, False
+            return _safetensors_text(target, "InvalidHeaderDeserialization", "invalid JSON in header")[0], False
         elif "safetensors" not in record:
             old, new = "InvalidHeaderLength", "invalid header length"
         return _safetensors_text(target, old, new)
-    if record["format"] == "onnx":
-        return f"INVALID_PROTOBUF : Load model from {name} failed:Protobuf parsing failed.", False
     if record["format"] == "zip" and name.endswith(art.TORCH_ENDINGS):
         text = "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory"
         return text, False
     if record["format"] == "gguf" and "gguf" in record:
         return "data is not within the file bounds, model is corrupted or incomplete", False
     return None, False
+
+
+_NO_PROTOBUF = "INVALID_PROTOBUF : Load model from {} failed:Protobuf parsing failed."
+
+
+def _text_of_foreign(target: Snapshot, name: str, first: str) -> tuple[str | None, bool]:
+    """What the library of the format that ``name`` promises prints of a text that begins with ``first``."""
+    unpickled = f"_pickle.UnpicklingError: invalid load key, '{first}'."
+    if name.endswith(".safetensors"):
+        return _safetensors_text(target, "HeaderTooLarge", "header too large")
+    if name.endswith(".onnx"):
+        return _NO_PROTOBUF.format(name), False
+    if name.endswith(art.TORCH_ENDINGS) and (torch := art.installed(target, "torch")):
+        version = req.parsed(torch[2])
+        strict = version is not None and version.release >= (2, 6)
+        return f"Unsupported operand {ord(first)}" if strict else unpickled, False
+    if name.endswith(".joblib"):
+        return f"KeyError: {ord(first)}", False
+    return unpickled if name.endswith(art.PICKLE_ENDINGS) else None, False
 
 
 def _safetensors_text(target: Snapshot, old: str, new: str) -> tuple[str | None, bool]:
@@ -225,17 +304,7 @@ class ART013(Contradiction):
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
         for name, pointer in art.with_facts(target, "git_lfs_pointer"):
-            text, certain = None, False
-            if name.endswith(".safetensors"):
-                text, certain = _safetensors_text(target, "HeaderTooLarge", "header too large")
-            elif name.endswith(".onnx"):
-                text = f"INVALID_PROTOBUF : Load model from {name} failed:Protobuf parsing failed."
-            elif name.endswith(art.TORCH_ENDINGS) and art.installed(target, "torch") is not None:
-                torch = req.parsed((art.installed(target, "torch") or ("", {}, ""))[2])
-                strict = torch is not None and torch.release >= (2, 6)
-                text = "Unsupported operand 118" if strict else "_pickle.UnpicklingError: invalid load key, 'v'."
-            elif name.endswith(art.PICKLE_ENDINGS):
-                text = "_pickle.UnpicklingError: invalid load key, 'v'."
+            text, certain = _text_of_foreign(target, name, "v")
             size = pointer["size"]
             yield self.finding(
                 Impact.BREAKS,

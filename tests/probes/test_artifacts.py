@@ -583,7 +583,11 @@ def test_a_gguf_file(tmp_path: Path) -> None:
             {"version": "3.2.0"},
         ),
         (b"", "empty", None),
-        (b"<!DOCTYPE html>", "unknown", None),
+        (b"<!DOCTYPE html>", "web-page", None),
+        (b'\n<HTML lang="en"><body>404', "web-page", None),
+        (b'<?xml version="1.0"?>\n<Error><Code>NoSuchKey</Code></Error>', "web-page", None),
+        (b'<?xml version="1.0"?>\n<net name="model">', "unknown", None),
+        (b"<p>model</p>", "unknown", None),
         (b'{"a": ' + b"[" * 100000, "unknown", None),
     ],
 )  # fmt: skip
@@ -595,6 +599,19 @@ def test_formats_by_their_first_bytes(
     if facts is not None:
         name = "xgboost" if form.startswith("xgboost") else form.replace("-", "_")
         assert record[name] == facts
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1', b"\0" * 2000, b'{"a": "\xff"}', b"{'a': 1}"])
+def test_a_json_file_that_is_none(tmp_path: Path, content: bytes) -> None:
+    record = read(tmp_path, content, "config.json")
+    assert record["format"] == "json"
+    assert record["malformed"].startswith("no JSON: ")
+    assert read(tmp_path, content)["format"] == "unknown"
+
+
+@pytest.mark.parametrize("content", [b'["cat", "dog"]', b'{"a": NaN}', b'{"a": ' + b"9" * 5000 + b"}"])
+def test_a_json_file_that_is_one(tmp_path: Path, content: bytes) -> None:
+    assert "malformed" not in read(tmp_path, content, "labels.json")
 
 
 def test_a_configuration_of_transformers(tmp_path: Path) -> None:

@@ -409,10 +409,67 @@ def test_files_that_are_cut_empty_too_long_or_damaged() -> None:
     assert "failed finding central directory" in str(found["b.pt"].predicted_error)
     assert found["d.safetensors"].title == "d.safetensors has 100 bytes more than its header covers"
     assert found["f.gguf"].predicted_error is None
+    empty = artifacts(**{name: {"format": "empty", "size": 0, "digest": DIGEST} for name in ("a_onnx", "b_pkl")})
+    said = [str(finding.predicted_error) for finding in findings("ART012", artifacts=empty)]
+    assert said == [
+        "INVALID_ARGUMENT : Load model from a.onnx failed:No graph was found in the protobuf.",
+        "EOFError: Ran out of input",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "title", "text", "confidence"),
+    [
+        ("m_onnx", "unknown", "m.onnx is no ONNX model", "Load model from m.onnx failed:Protobuf parsing", "likely"),
+        ("m_onnx", "json", "m.onnx is no ONNX model, but json", "Protobuf parsing failed.", "likely"),
+        ("m_onnx", "safetensors", "m.onnx is no ONNX model, but safetensors", "Protobuf parsing failed.", "possible"),
+        ("m_ONNX", "web-page", "m.ONNX is a web page, not a model", None, "likely"),
+        ("m_pt", "unknown", "m.pt is no file of torch.save", None, "likely"),
+        ("m_pt", "web-page", "m.pt is a web page, not a model", "Unsupported operand 60", "likely"),
+        ("m_pkl", "unknown", "m.pkl is no pickle", None, "likely"),
+        ("m_pkl", "web-page", "m.pkl is a web page, not a model", "UnpicklingError: invalid load key, '<'.", "likely"),
+        ("m_joblib", "web-page", "m.joblib is a web page, not a model", "KeyError: 60", "likely"),
+        ("m_safetensors", "web-page", "m.safetensors is a web page, not a model", "header too large", "certain"),
+        ("m_gguf", "unknown", "m.gguf is no GGUF file", None, "likely"),
+        ("m_bin", "web-page", "m.bin is a web page, not a model", "Unsupported operand 60", "likely"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says(
+    name: str, form: str, title: str, text: str | None, confidence: str
+) -> None:
+    packages = distributions(distribution("safetensors", "0.8.0"), distribution("torch", "2.9.0"))
+    found = one_of_findings("ART012", artifacts=artifacts(**{name: record(form)}), packages=packages)
+    assert (found.title, found.confidence) == (title, confidence)
+    assert text is None or text in str(found.predicted_error)
+
+
+@pytest.mark.parametrize(
+    ("malformed", "text", "confidence"),
+    [
+        ("a header of 8367736964726416744 bytes", "Error while deserializing header: header too large", "certain"),
+        ("its header is no JSON: Expecting value", "Error while deserializing header: invalid JSON in hea", "likely"),
+        ("its header is no JSON: 'utf-8' codec can't decode byte 0xff", "None", "likely"),
+    ],
+)
+def test_a_safetensors_file_that_is_none(malformed: str, text: str, confidence: str) -> None:
+    files = artifacts(m_safetensors=record("safetensors", malformed=malformed))
+    found = one_of_findings("ART012", artifacts=files, packages=of("safetensors", "0.8.0"))
+    assert (found.title, found.confidence) == ("m.safetensors is no safetensors file", confidence)
+    assert text in str(found.predicted_error)
 
 
 def test_files_that_are_whole() -> None:
-    files = artifacts(a_onnx=onnx(), b_safetensors=record("safetensors", safetensors=header(1000)), c=record("unknown"))
+    files = artifacts(
+        a_onnx=onnx(),
+        b_safetensors=record("safetensors", safetensors=header(1000)),
+        c=record("unknown"),
+        d_bin=record("unknown"),
+        e_pt=pickled("torch"),
+        f_pkl=record("compressed", compression="lz4"),
+        g_onnx={"format": "unreadable"},
+        i_html=record("web-page"),
+        h_onnx=record("git-lfs-pointer", git_lfs_pointer={"size": 5, "digest": None}),
+    )
     assert findings("ART012", artifacts=files) == []
 
 

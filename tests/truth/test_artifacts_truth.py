@@ -126,8 +126,13 @@ tokenizer = Tokenizer(models.BPE(vocab={'a': 0, 'b': 1, 'ab': 2}, merges=[('a', 
 tokenizer.save('tokenizer.json')
 joblib.dump({'a': np.ones(5)}, 'packed-lz4.joblib', compress='lz4')
 pointer = 'version https://git-lfs.github.com/spec/v1\\noid sha256:' + 'a' * 64 + '\\nsize 12345\\n'
-for name in ('pointer.onnx', 'pointer.safetensors', 'pointer.pkl'):
+for name in ('pointer.onnx', 'pointer.safetensors', 'pointer.pkl', 'pointer.joblib'):
     Path(name).write_text(pointer)
+for ending in ('onnx', 'safetensors', 'pkl', 'joblib'):
+    Path(f'zeros.{ending}').write_bytes(bytes(5000))
+    Path(f'page.{ending}').write_text('<!DOCTYPE html><html><body>Not found</body></html>\\n' * 20)
+Path('empty.onnx').write_bytes(b'')
+Path('empty.pkl').write_bytes(b'')
 """
 
 WRITE_TORCH = """
