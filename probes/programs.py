@@ -1,4 +1,5 @@
-"""Section ``programs``: executables that Python distributions call, and libraries that they open by name.
+"""Section ``programs``: executables that Python distributions call, libraries that they open by name, and headers of
+the interpreter for those that compile on the spot.
 
 No ELF header and no metadata states these needs. The names come from a table of what known distributions look
 for at run time (driftcheck/knowledge/programs.json, each row with its source); a test holds the two together.
@@ -12,6 +13,7 @@ import os
 import re
 import stat
 import sys
+import sysconfig
 
 from . import common, loader_cache, os_packages, system
 
@@ -65,6 +67,9 @@ LIBRARIES = (
     "libzbar.so.0",
 )
 
+# Header of the interpreter -> patterns of the Debian packages that own it, for a version.
+HEADERS = {"Python.h": ("libpython%s-dev", "python3-dev")}
+
 # Windows' own default of PATHEXT is longer; scripts are of no use to CreateProcess.
 WINDOWS_SUFFIXES = (".exe", ".com", ".bat", ".cmd")
 LINK_LIMIT = 40
@@ -72,12 +77,13 @@ PATH_LIMIT = 200
 
 
 def measure(place: "common.Place") -> "Dict[str, Any]":
-    """Facts: ``programs`` and ``libraries``, each a table by name; the value is None where there is none.
+    """Facts: ``programs``, ``libraries`` and ``headers``, each a table by name; the value is None where there is none.
 
     ``programs[name]``: ``path`` as found, ``real`` with links followed (None where it is the same),
     ``on_path`` (False: only beside the interpreter, so a call by name would not find it), ``package``,
     ``package_version``, ``version`` (of a Java installation, which states it in a file).
     ``libraries[soname]``: ``path`` and ``via``.
+    ``headers[name]``: ``path``, ``package`` and ``package_version``.
     """
     windows = place.live and sys.platform == "win32"
     elf = not (place.live and sys.platform in ("win32", "darwin"))
@@ -87,7 +93,11 @@ def measure(place: "common.Place") -> "Dict[str, Any]":
     for name in sorted(PROGRAMS):
         found = find_program(place, name, folders, WINDOWS_SUFFIXES if windows else ("",))
         programs[name] = describe_program(place, name, found, manager) if found else None
-    return {"programs": programs, "libraries": find_libraries(place) if elf else {}}
+    return {
+        "programs": programs,
+        "libraries": find_libraries(place) if elf else {},
+        "headers": find_headers(place, manager),
+    }
 
 
 # Programs
@@ -276,3 +286,46 @@ def fits(place: "common.Place", path: "str", header: "Optional[Dict[str, Any]]")
     if library is None:
         return False
     return header is None or (library["machine"], library["bits"]) == (header["machine"], header["bits"])
+
+
+# Headers
+
+
+def find_headers(place: "common.Place", manager: "Optional[str]") -> "Dict[str, Optional[Dict[str, Optional[str]]]]":
+    """The headers of the interpreter under test, where it expects them. Empty where that place is not known."""
+    folder = include_folder(place)
+    if folder is None:
+        return {}
+    table = {}  # type: Dict[str, Optional[Dict[str, Optional[str]]]]
+    for name in sorted(HEADERS):
+        path = os.path.join(folder, name)
+        table[name] = None
+        if not place.exists(path):
+            continue
+        version = re.sub(r"^python|m$", "", os.path.basename(folder))
+        candidates = [owner % version if "%" in owner else owner for owner in HEADERS[name]]
+        package = os_packages.owner(place, manager, [path, system.resolved(place, path)], candidates)
+        table[name] = {
+            "path": path,
+            "package": package.name if package else None,
+            "package_version": package.version if package else None,
+        }
+    return table
+
+
+def include_folder(place: "common.Place") -> "Optional[str]":
+    """The folder of the interpreter's headers, as compilers on the spot ask sysconfig for it; that of a virtual
+    environment is its base's.
+
+    From files: beside the standard library (``/usr/lib/python3.11`` -> ``/usr/include/python3.11``; up to 3.7 with
+    the ABI flag m).
+    """
+    if place.live:
+        # Debian's own scheme names a folder for what pip installs, not that of the interpreter.
+        return sysconfig.get_path("include", "posix_prefix" if os.name == "posix" else "nt")
+    for entry in place.search_path:
+        match = re.match(r"^(/.*)?/lib(?:64)?/(python3\.(\d+)t?)$", entry)
+        if match:
+            flag = "m" if int(match.group(3)) < 8 else ""
+            return (match.group(1) or "") + "/include/" + match.group(2) + flag
+    return None

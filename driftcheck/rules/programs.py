@@ -16,10 +16,10 @@ from driftcheck.snapshot import Snapshot
 
 
 class SYS003(Contradiction):
-    """A program or library that an installed package looks for by name is not there.
+    """A program, library or header that an installed package looks for by name is not there.
 
-    Compares: a table of what known distributions call (ffmpeg, gcc, tesseract, ...) or open by name
-    (libsndfile, libmagic, ...) with what the installed ones find here.
+    Compares: a table of what known distributions call (ffmpeg, gcc, tesseract, ...), open by name (libsndfile,
+    libmagic, ...) or compile with (Python.h, of the interpreter itself) with what the installed ones find here.
 
     Why: no metadata states such needs, so no installer checks them. The package installs, and fails when it
     is imported or first used.
@@ -36,7 +36,8 @@ class SYS003(Contradiction):
     who have the distribution use that feature at all (torch.compile, C++ extensions): a note still. Never certain: a
     program may be bundled, or its path be set in code.
 
-    Fix: install the operating system's package; the baseline's own package database is asked for its name.
+    Fix: install the operating system's package; the baseline's own package database is asked for its name. Headers
+    that such a package brings are those of the system's interpreter alone.
 
     Limits: only what the table knows. A program beside the interpreter but off PATH counts as missing,
     because a call by name does not find it. Libraries are not judged on macOS and Windows.
@@ -66,7 +67,6 @@ class SYS003(Contradiction):
             core = need.core and not (brought_in and need.when == "call")
             impact, confidence = _weight(need, core=core, had=had, wanted=wanted)
             thing = need.any_of[0]
-            words = "the program" if need.kind == "program" else "the library"
             evidence = [at(target, "target", "programs", *place) for place in places]
             evidence.append(at(target, "target", *DISTRIBUTIONS, need.distribution, "version"))
             evidence += [
@@ -78,7 +78,7 @@ class SYS003(Contradiction):
             yield self.finding(
                 impact,
                 confidence,
-                f"{record['name']} looks for {words} {thing}, which is not {'on PATH' if beside else 'here'}",
+                f"{record['name']} looks for the {need.kind} {thing}, which is not {'on PATH' if beside else 'here'}",
                 Subject(need.kind, f"{thing} for {need.distribution}"),
                 f"{record['name']} needs it for {need.needed_for}"
                 + (", at import." if need.when == "import" and need.needed_for != "import" else ".")
@@ -90,7 +90,7 @@ class SYS003(Contradiction):
             )
 
 
-_SECTION = {"program": "programs", "library": "libraries"}
+_SECTION = {"program": "programs", "library": "libraries", "header": "headers"}
 
 
 def _applies(
@@ -167,6 +167,9 @@ def _program_fix(
         return [Fix("variable", f'PATH="{_FILE_NAME.sub("", beside)}:$PATH"')]
     manager = lookup(target, ("system", "packages", "manager"))
     package = None
+    base = lookup(target, ("python", "base_prefix"))
+    if need.kind == "header" and base != "/usr":
+        return [Fix("advice", f"Install the headers of this interpreter, whose base is {base or 'not known'}.")]
     if baseline is not None and manager and manager == lookup(baseline, ("system", "packages", "manager")):
         owners = [lookup(baseline, ("programs", *place, "package")) for place in places]
         package = next((owner for owner in owners if owner), None)

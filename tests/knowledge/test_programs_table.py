@@ -31,6 +31,7 @@ def test_the_table_is_valid() -> None:
 def test_the_probe_measures_what_the_table_names_and_nothing_else() -> None:
     assert set(programs.PROGRAMS) == names("program")
     assert set(programs.LIBRARIES) == names("library")
+    assert set(programs.HEADERS) == names("header")
     assert len(set(programs.LIBRARIES)) == len(programs.LIBRARIES)
 
 

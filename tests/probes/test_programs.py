@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import sys
+import sysconfig
 from pathlib import Path
 
 import driftcheck.schemas
@@ -70,6 +71,45 @@ def test_the_first_executable_on_path_counts(root: Path) -> None:
     }
     assert facts["programs"]["ffmpeg"] is None
     assert set(facts["programs"]) == set(programs.PROGRAMS)
+
+
+def test_the_header_of_the_interpreter(root: Path) -> None:
+    """Where compilers on the spot look for it: beside the standard library of the base."""
+    where = {
+        "/usr/lib/python3.11": "/usr/include/python3.11",
+        "/opt/python/lib/python3.13t": "/opt/python/include/python3.13t",
+        "/usr/lib64/python3.6": "/usr/include/python3.6m",
+    }
+    for standard, folder in where.items():
+        here = place(root)
+        here.search_path = ["/opt/venv/lib/python3.11/site-packages", standard]
+        assert programs.measure(here)["headers"] == {"Python.h": None}
+        write(root, folder + "/Python.h")
+        found = {"path": folder + "/Python.h", "package": None, "package_version": None}
+        assert programs.measure(here)["headers"] == {"Python.h": found}
+
+
+def test_the_package_that_owns_the_header(root: Path) -> None:
+    status = "Package: {}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 3.11.2-6\n\n"
+    both = status.format("dpkg") + status.format("libpython3.11-dev")
+    write(root, "/var/lib/dpkg/status", both.encode())
+    write(root, "/usr/include/python3.11/Python.h")
+    write(root, "/var/lib/dpkg/info/libpython3.11-dev:amd64.list", b"/usr/include/python3.11/Python.h\n")
+    here = place(root)
+    here.search_path = ["/usr/lib/python3.11"]
+    (found,) = programs.measure(here)["headers"].values()
+    assert found["package"] == "libpython3.11-dev"
+
+
+def test_where_nothing_says_where_headers_are_nothing_is_missing(root: Path) -> None:
+    assert programs.measure(place(root))["headers"] == {}
+
+
+def test_the_header_of_a_running_interpreter_is_where_sysconfig_says() -> None:
+    live = Place(root="/", environ=dict(os.environ), search_path=sys.path, live=True)
+    (found,) = programs.find_headers(live, None).values()
+    there = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h")
+    assert (found is not None and found["path"]) == (there.exists() and str(there))
 
 
 def test_beside_the_interpreter_is_not_on_path(root: Path) -> None:

@@ -231,6 +231,27 @@ def test_sys003_a_wheel_for_a_platform_bundles_it() -> None:
     assert findings("SYS003", packages=bundled, programs=programs()) == []
 
 
+def test_sys003_the_header_of_the_interpreter() -> None:
+    """What a package of the system brings is for the system's interpreter; older snapshots do not speak of it."""
+    packages = distributions(distribution("triton", "3.5.0"))
+    compiler = {"gcc": FFMPEG | {"path": "/usr/bin/gcc", "package": "gcc"}}
+    header = {"path": "/usr/include/python3.11/Python.h", "package": "libpython3.11-dev", "package_version": "3.11.2"}
+    facts: dict[str, Any] = {"packages": packages, "system": system()}
+    assert findings("SYS003", programs=programs(**compiler), **facts) == []
+    assert findings("SYS003", programs=programs(**compiler) | {"headers": {"Python.h": header}}, **facts) == []
+    without = programs(**compiler) | {"headers": {"Python.h": None}}
+    (found,) = findings("SYS003", programs=without, python=python(base_prefix="/usr"), **facts)
+    assert judged(found) == ("note", "possible")
+    assert found.title == "triton looks for the header Python.h, which is not here"
+    assert found.predicted_error == "fatal error: Python.h: No such file or directory"
+    assert found.fix[0].text == "apt-get install -y --no-install-recommends python3-dev"
+    (found,) = findings("SYS003", programs=without, python=python(base_prefix="/opt/python"), **facts)
+    assert found.fix[0].text == "Install the headers of this interpreter, whose base is /opt/python."
+    baseline = {"programs": programs(**compiler) | {"headers": {"Python.h": header}}, "system": system()}
+    (found,) = findings("SYS003", baseline=baseline, programs=without, python=python(base_prefix="/usr"), **facts)
+    assert found.fix[0].text == "apt-get install -y --no-install-recommends libpython3.11-dev"
+
+
 def test_sys003_a_variable_or_a_distribution_stands_in() -> None:
     packages = distributions(distribution("triton", "3.1.0"))
     compiler = {"variables": {"CC": {"value": "/opt/cc"}}}

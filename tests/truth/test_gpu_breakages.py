@@ -167,7 +167,7 @@ def cuda_build_of_torch(folder: Path) -> None:
     (folder / "torch/version.py").write_text("__version__ = '2.7.0+cu126'\ncuda = '12.6'\n")
 
 
-def test_triton_without_its_ptxas_and_without_a_compiler(site: Path) -> None:
+def test_triton_without_its_ptxas_and_without_what_it_compiles_with(site: Path, tmp_path: Path) -> None:
     install(site, "triton==3.3.0")
     cuda_build_of_torch(site)
     assert judged("GPU031", measured(site, sections=SECTIONS)) == []
@@ -177,18 +177,41 @@ def test_triton_without_its_ptxas_and_without_a_compiler(site: Path) -> None:
     (found,) = judged("GPU031", measured(site, sections=SECTIONS))
     assert found.predicted_error == last_line(ask(site, code))
 
-    # The compiler is the business of SYS003.
+    # The compiler and the headers of the interpreter are the business of SYS003.
     code = """
 import os
 from triton.runtime.build import _build
 os.environ.pop("CC", None)
-_build("a", "", "", [], [], [])
+open("a.c", "w").write("#include <Python.h>\\n")
+print(_build("a", "a.c", ".", [], [], []))
 """
-    target = measured(site, {"PATH": "/nowhere"}, sections=("programs", "packages", "python", "variables"))
-    texts = [found.predicted_error for found in judged("SYS003", target) if "triton" in found.subject.name]
-    assert len(texts) == 1
-    assert texts[0] is not None
-    assert texts[0] in last_line(ask(site, code, {"PATH": "/nowhere"}))
+    assert compiled_on_the_spot(site, code, tmp_path, {}).returncode == 0
+    done = compiled_on_the_spot(site, code, tmp_path, {"PATH": "/nowhere"})
+    assert lacking(site, "program", {"PATH": "/nowhere"}) in last_line(done)
+
+    # An interpreter whose base has the standard library and nothing else, as Debian's without python3-dev.
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "lib").symlink_to(Path(sys.base_prefix, "lib"))
+    done = compiled_on_the_spot(site, code, tmp_path, {"PYTHONHOME": str(home)})
+    assert done.returncode != 0
+    assert lacking(site, "header", {"PYTHONHOME": str(home)}) in done.stderr
+
+
+def compiled_on_the_spot(
+    site: Path, code: str, folder: Path, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run code that compiles into a folder."""
+    return ask(site, f"import os; os.chdir({str(folder)!r})\n{code}", variables)
+
+
+def lacking(site: Path, kind: str, variables: Mapping[str, str]) -> str:
+    """What SYS003 predicts of the one thing of this kind that Triton lacks."""
+    target = measured(site, variables, sections=("programs", "packages", "python", "variables"))
+    subjects = {(found.subject.kind, found.subject.name): found.predicted_error for found in judged("SYS003", target)}
+    (text,) = [error for (which, name), error in subjects.items() if which == kind and name.endswith(" for triton")]
+    assert text is not None
+    return text
 
 
 PTX = ".version 7.0\n.target sm_80\n.address_size 64\n"
