@@ -43,7 +43,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
     Raises:
         InputError: when there is no such container, it is paused, or it ends while it is asked.
     """
-    engine = connect()
+    engine = connect(found.text)
     attributes = _inspect(engine, found)
     name = str(attributes["Id"])
     state = table(attributes, "State")

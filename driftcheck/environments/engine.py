@@ -84,8 +84,8 @@ class Engine:
             return None
 
 
-def connect() -> Engine:
-    """The engine that the docker command would use.
+def connect(subject: str) -> Engine:
+    """The engine that the docker command would use; ``subject`` is what the user wants of it, for messages.
 
     Raises:
         InputError: when there is none, or it does not answer.
@@ -96,20 +96,24 @@ def connect() -> Engine:
     address, options = _address(os.environ)
     if address.startswith("ssh://"):
         raise InputError(
-            address,
-            "an engine behind ssh is not spoken to",
+            subject,
+            f"the engine at {address} is behind ssh, and is not spoken to",
             'Let the docker command carry it: via:"docker exec -i NAME"; or run driftcheck there',
         )
-    with _errors(address, address):
+    with _errors(subject, address):
         try:
             return Engine(docker.APIClient(base_url=address, version="auto", timeout=TIMEOUT, **options), address)
         except DockerException as error:
             if "scheme" in str(error) or "Invalid" in str(error):
-                raise InputError(address, f"no address of an engine: {_one_line(error)}", _NAME_IT) from error
+                hint = "DOCKER_HOST is like unix:///var/run/docker.sock or tcp://HOST:2376"
+                raise InputError(subject, f"{address} is no address of an engine", hint) from error
             raise
 
 
-_NAME_IT = "Start the engine, or name it with DOCKER_HOST; without one there are archive:FILE and rootfs:DIR"
+_NAME_IT = (
+    "Start the engine (sudo systemctl start docker), or name it with DOCKER_HOST; without one there are archive:FILE "
+    "(of docker save) and rootfs:DIR"
+)
 
 
 def _address(environ: Mapping[str, str]) -> tuple[str, dict[str, Any]]:

@@ -46,7 +46,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
         InputError: when there is no such image, or it cannot be measured.
     """
     arguments = run_arguments.parse(options.run_arguments)
-    engine = connect()
+    engine = connect(found.text)
     remove_leftovers(engine)
     attributes = _inspect(engine, found, options, arguments)
     config = configuration(value(attributes, "Config"))

@@ -109,20 +109,24 @@ def test_what_is_no_engine_at_all(tmp_path: Path) -> None:
     [
         (
             "unix:///nowhere/s",
-            "no container engine: there is no socket unix:///nowhere/s. Start the engine, or name it",
+            "no container engine: there is no socket unix:///nowhere/s. Start the engine (sudo systemctl ",
         ),
         ("tcp://127.0.0.1:1", "no container engine: nothing listens at tcp://127.0.0.1:1"),
-        ("ssh://node7", 'an engine behind ssh is not spoken to. Let the docker command carry it: via:"docker exec'),
-        ("ftp://node7", "no address of an engine"),
-        ("rubbish:::", "no address of an engine"),
+        (
+            "ssh://node7",
+            "the engine at ssh://node7 is behind ssh, and is not spoken to. Let the docker command carry it: via:",
+        ),
+        ("ftp://node7", "ftp://node7 is no address of an engine"),
+        ("rubbish:::", "rubbish::: is no address of an engine"),
     ],
 )
 def test_no_engine(host: str, message: str) -> None:
     for reference in ("container:web", "image:web"):
         result = driftcheck("snapshot", reference, environ={"DOCKER_HOST": host})
         assert result.code == 2
-        assert message in result.err
+        assert result.err.startswith(f"Error: {reference}: {message}")
         assert len(result.err.splitlines()) == 1
+        assert result.err.count(host) == 1
 
 
 def test_no_permission_on_the_socket() -> None:
