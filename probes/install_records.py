@@ -70,25 +70,36 @@ def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":
     base = place.real(location) + "/"
     stat = os.stat
     hashes = files.hashes
+    heads = {}  # type: Dict[str, Tuple[bool, bool]]  # "numpy/" -> is it the metadata, does it lead outside
     lines = []
     # Forty thousand turns of this loop are what a snapshot of a large environment costs: the common case, a plain
     # line with a hash and a size inside the location, takes the fewest steps.
     for line in text.splitlines():
+        if line.endswith(".pyc,,"):
+            continue
         row = line.rsplit(",", 2) if line[:1] != '"' else _quoted(line)
         if len(row) != 3 or not row[0]:
             if line.strip():
                 place.problem(path, "a line that is not 'path,hash,size': %.80r" % line)
             continue
         name, value, size = row
-        if (not size and name.endswith(".pyc")) or (name.startswith(folder) and _INSTALLERS_OWN.search(name)):
+        if not size and name.endswith(".pyc"):
             continue
-        # Scripts: ../../../bin/tool in an environment, bin/tool in a directory of `pip install --target`.
-        outside = name[0] in "./\\" or ".." in name or name[1:2] == ":" or name.startswith(("bin/", "Scripts/"))
+        head = name[: name.find("/") + 1]
+        known = heads.get(head)
+        if known is None or not head:
+            known = (name.startswith(folder), _leads_outside(name))
+        if known[0] and _INSTALLERS_OWN.search(name):
+            continue
+        heads[head] = known
+        outside = known[1] or ".." in name
         if outside:
             real = _outside(place, location, name)
         else:
             real = base + name
             lines.append(line)
+        if not head or name[:2] == "..":
+            files.top_level.add(name)
         hashes[name] = value
         try:
             found = stat(real).st_size
@@ -106,9 +117,17 @@ def read(place: "Place", location: "str", folder: "str") -> "Optional[Files]":
             break
     lines.sort()
     files.digest = "sha256:" + hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
-    files.top_level = {name.split("/", 1)[0] if name[:2] != ".." else name for name in hashes}
+    files.top_level.update([head[:-1] for head in heads if head and head[:2] != ".."])
     files.top_level.discard(folder)
     return files
+
+
+def _leads_outside(name: "str") -> "bool":
+    """Whether a path of a RECORD is none below its location, by its beginning.
+
+    Scripts: ``../../../bin/tool`` in an environment, ``bin/tool`` in a directory of ``pip install --target``.
+    """
+    return name[0] in "./\\" or name[1:2] == ":" or name.startswith(("bin/", "Scripts/"))
 
 
 def _outside(place: "Place", location: "str", name: "str") -> "str":
