@@ -45,6 +45,7 @@ def apply(policy: Policy, report: Report, targets: Sequence[Snapshot], today: da
         report,
         targets=tuple(judged),
         policy=policy.file,
+        off=tuple(sorted(policy.off)),
         notices=(*_notices_of_rules(policy, left_out), *_notices_of_expectations(entries)),
     )
 

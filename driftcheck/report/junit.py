@@ -1,7 +1,7 @@
 """JUnit XML, as CI systems read test results: a suite for each target, a test case for each rule.
 
-A rule fails where one of its findings fails the run (``--fail-on``), is skipped where it could not be judged, and is
-in error where the rule itself failed. Its other findings are the test case's output.
+A rule fails where one of its findings fails the run (``--fail-on``), is skipped where it was not asked or could not be
+judged, and is in error where the rule itself failed. Its other findings are the test case's output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from driftcheck.report import phrases, plain
 from driftcheck.report.cleaning import line, prose
-from driftcheck.rules import all_rules
+from driftcheck.rules import all_rules, drifts
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
@@ -36,7 +36,7 @@ _Entry = TypeVar("_Entry")
 
 @dataclass(frozen=True)
 class _Case:
-    """What one rule came to."""
+    """What one rule came to. ``unasked``: why it was not asked; empty where it was."""
 
     code: str
     name: str
@@ -45,6 +45,11 @@ class _Case:
     suppressed: tuple[Suppressed, ...] = ()
     faults: tuple[NotJudged, ...] = ()
     skipped: tuple[NotJudged, ...] = ()
+    unasked: str = ""
+
+    @property
+    def why_skipped(self) -> str:
+        return self.unasked or (self.skipped[0].reason if self.skipped else "")
 
     @property
     def verdict(self) -> str:
@@ -52,7 +57,7 @@ class _Case:
             return "error"
         if self.failing:
             return "failure"
-        return "skipped" if self.skipped and not self.others else "passed"
+        return "skipped" if self.why_skipped and not (self.others or self.suppressed) else "passed"
 
 
 def render(report: Report, options: RenderOptions) -> str:
@@ -114,6 +119,7 @@ def _cases(report: Report, target: Target) -> list[_Case]:
         if code not in names and len(foreign) < _FOREIGN:
             foreign.setdefault(code, name)
     told = {**names, **foreign}
+    unasked = _unasked(report)
     findings = _by_code(told, ((finding.code, finding) for finding in explanation.findings))
     suppressed = _by_code(told, ((entry.finding.code, entry) for entry in target.suppressed))
     not_judged = _by_code(told, ((entry.code, entry) for entry in explanation.not_judged))
@@ -127,9 +133,19 @@ def _cases(report: Report, target: Target) -> list[_Case]:
             suppressed=tuple(suppressed.get(code, ())),
             faults=tuple(entry for entry in not_judged.get(code, ()) if entry.fault),
             skipped=tuple(entry for entry in not_judged.get(code, ()) if not entry.fault),
+            unasked=unasked.get(code, ""),
         )
         for code, name in {**dict(sorted(told.items())), **more}.items()
     ]
+
+
+def _unasked(report: Report) -> dict[str, str]:
+    """Why rules were not asked at all, by code."""
+    alone = () if report.baseline else (rule.code for rule in drifts())
+    return {
+        **dict.fromkeys(alone, "it compares with a baseline, and there is none"),
+        **dict.fromkeys(report.off, f"turned off by the policy ({report.policy})"),
+    }
 
 
 def _by_code(told: Container[str], entries: Iterable[tuple[str, _Entry]]) -> dict[str, list[_Entry]]:
@@ -162,7 +178,7 @@ def _element(suite: ET.Element, case: _Case) -> None:
         failure = ET.SubElement(element, "failure", {"type": first.impact.value, "message": message})
         failure.text = "\n".join(_accounts(case.failing))
     elif verdict == "skipped":
-        ET.SubElement(element, "skipped", {"message": prose(case.skipped[0].reason, 300)})
+        ET.SubElement(element, "skipped", {"message": prose(case.why_skipped, 300)})
     output = [
         *(_accounts(case.failing) if verdict == "error" else ()),
         *_accounts(case.others),

@@ -101,6 +101,7 @@ class Report:
     """``baseline`` is None for ``check`` and for the ticket of one environment.
 
     ``policy``   the file that says what is expected; None for none
+    ``off``      codes of the rules that the policy turned off
     ``notices``  what the policy says of itself: expectations that have expired, or that nothing met
     ``location`` the file of the user's repository that CI systems show the findings at (:mod:`.locations`); None
                  for none
@@ -113,6 +114,7 @@ class Report:
     policy: str | None = None
     notices: tuple[str, ...] = ()
     location: str | None = None
+    off: tuple[str, ...] = ()
 
     def failing(self) -> list[Finding]:
         return [
@@ -166,6 +168,7 @@ def document(report: Report) -> dict[str, Any]:
         "tool": {"name": "driftcheck", "version": report.tool_version},
         "fail_on": report.fail_on.value if report.fail_on else "never",
         "policy": report.policy,
+        "off": list(report.off),
         "notices": list(report.notices),
         "location": report.location,
         "baseline": _environment_document(report.baseline) if report.baseline else None,
@@ -303,6 +306,7 @@ def _report(value: dict[str, Any]) -> Report:
         policy=value["policy"],
         notices=tuple(value["notices"]),
         location=value["location"],
+        off=tuple(value.get("off", ())),
     )
 
 

@@ -237,6 +237,7 @@ def test_rules_that_are_off_leave_nothing_but_a_word() -> None:
     assert [entry.code for entry in target.explanation.not_judged] == [UNMET]
     assert report.faults() == []
     assert report.notices == ("driftcheck.toml: off: ENV002, SYS004; 2 findings left out",)
+    assert report.off == ("ENV002", "SYS004")
 
 
 def test_another_impact_counts_for_the_exit_code_and_the_order() -> None:

@@ -13,7 +13,7 @@ from driftcheck.findings import Impact
 from driftcheck.report import model
 from driftcheck.report.formats import RenderOptions, render
 from driftcheck.report.model import Suppressed
-from driftcheck.rules import all_rules
+from driftcheck.rules import all_rules, drifts
 
 if TYPE_CHECKING:
     import xml.etree.ElementTree as ET
@@ -81,6 +81,28 @@ def test_what_could_not_be_judged_is_skipped(samples: dict[str, Callable[[], Rep
     skipped = case(junit(samples["diff"]()), "CPU001").find("skipped")
     assert skipped is not None
     assert skipped.attrib["message"] == "machine of the target: an image that does not run has no machine"
+
+
+def skipped_in(root: ET.Element) -> dict[str, str]:
+    """The reasons of the test cases that are skipped, by code."""
+    found = ((entry.attrib["name"].split(" ")[0], entry.find("skipped")) for entry in root.iter("testcase"))
+    return {code: skipped.attrib["message"] for code, skipped in found if skipped is not None}
+
+
+def test_a_rule_that_the_policy_turned_off_has_not_passed(samples: dict[str, Callable[[], Report]]) -> None:
+    report = samples["equal"]()
+    assert skipped_in(junit(report)) == {}
+    root = junit(replace(report, policy="driftcheck.toml", off=("LIB001", "SYS004")))
+    reason = "turned off by the policy (driftcheck.toml)"
+    assert skipped_in(root) == {"LIB001": reason, "SYS004": reason}
+    assert root[0].attrib["skipped"] == "2"
+
+
+def test_a_rule_that_needs_a_baseline_has_not_passed_without_one(samples: dict[str, Callable[[], Report]]) -> None:
+    skipped = skipped_in(junit(samples["single"]()))
+    assert {rule.code for rule in drifts()} <= skipped.keys()
+    assert skipped["SYS004"] == "it compares with a baseline, and there is none"
+    assert "LIB001" not in skipped
 
 
 def test_a_rule_that_failed_is_an_error_and_hides_nothing(samples: dict[str, Callable[[], Report]]) -> None:
