@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from driftcheck.findings import Impact
 from driftcheck.report.formats import RenderOptions, render
-from driftcheck.report.markdown import LIMIT
+from driftcheck.report.markdown_page import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ import pytest
 from driftcheck.diff import Change
 from driftcheck.explain import Explanation
 from driftcheck.report.formats import RenderOptions, render
-from driftcheck.report.text import fit, wrap
+from driftcheck.report.text_page import fit, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable

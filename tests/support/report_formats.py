@@ -17,7 +17,7 @@ import jsonschema_rs
 import xmlschema
 
 from driftcheck.findings import Impact
-from driftcheck.report import formats, github, markdown, sarif
+from driftcheck.report import formats, github, markdown_page, sarif
 from support.html_pages import read_html
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def valid_everywhere(report: Report) -> None:
     }
     read_commands(formats.render(report, "github", options))
     page = formats.render(report, "markdown", options)
-    assert len(page.encode("utf-8")) <= markdown.LIMIT
+    assert len(page.encode("utf-8")) <= markdown_page.LIMIT
     assert github.step_summary(report) == page
     html = read_html(formats.render(report, "html", options)).root.text
     for finding in breaking:
