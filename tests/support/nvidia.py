@@ -12,6 +12,9 @@ from support.snapshots import python, snapshot
 
 GIB = 1 << 30
 
+# A wheel of NCCL for each generation of CUDA, by version: its distribution, and the CUDA that it was built with.
+NCCL = {"2.21.5": ("nvidia-nccl-cu12", "12.4"), "2.29.7": ("nvidia-nccl-cu13", "13.2")}
+
 # Names as the driver gives them, with compute capability and memory.
 DEVICES: dict[str, tuple[str, str, int]] = {
     "GTX 1080": ("NVIDIA GeForce GTX 1080", "6.1", 8),

@@ -18,7 +18,7 @@ from driftcheck.probes import common
 from driftcheck.probes import cuda as probe
 from support.compiled import Builder, imported, measured
 from support.driver import CUDA, PROC_535, Build, Machine, builder
-from support.nvidia import build, image
+from support.nvidia import NCCL, build, image
 from support.snapshots import findings
 from support.wheels import clean_environment
 
@@ -31,8 +31,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]
 
-# An NCCL of each generation of CUDA, with the CUDA that it was built with.
-WHEELS = {"2.21.5": ("nvidia-nccl-cu12", "12.4"), "2.29.7": ("nvidia-nccl-cu13", "13.2")}
 FILE = "nvidia/nccl/lib/libnccl.so.2"
 ASK = """
 import ctypes, json, sys
@@ -49,17 +47,6 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return builder(tmp_path_factory.mktemp("libraries"))
 
 
-@pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A directory with each of the wheels installed."""
-    folder = tmp_path_factory.mktemp("nccl")
-    for version, (name, _) in WHEELS.items():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-        command += ["--target", str(folder / version), f"{name}=={version}"]
-        subprocess.run(command, check=True, timeout=600, env=clean_environment())
-    return {version: folder / version for version in WHEELS}
-
-
 def facts_of(site: Path) -> dict[str, Any]:
     """The section cuda of a directory of packages."""
     section = common.section(probe, common.Place(root="/", environ={}, search_path=[str(site)], live=True))
@@ -67,20 +54,20 @@ def facts_of(site: Path) -> dict[str, Any]:
     return facts
 
 
-@pytest.mark.parametrize("version", sorted(WHEELS))
-def test_what_nccl_states_of_itself(version: str, sites: dict[str, Path]) -> None:
-    name, built_with = WHEELS[version]
-    record = facts_of(sites[version])["libraries"]["nccl"][FILE]
+@pytest.mark.parametrize("version", sorted(NCCL))
+def test_what_nccl_states_of_itself(version: str, nccl: dict[str, Path]) -> None:
+    name, built_with = NCCL[version]
+    record = facts_of(nccl[version])["libraries"]["nccl"][FILE]
     assert (record["soname"], record["version"], record["cuda"]) == ("libnccl.so.2", version, built_with)
     assert (record["distribution"], record["version_from"]) == (name, "constants")
 
 
-@pytest.mark.parametrize("version", sorted(WHEELS))
+@pytest.mark.parametrize("version", sorted(NCCL))
 @pytest.mark.parametrize("level", [11040, 12000, 12020, 12080, 13000, 13020])
 def test_nccl_refuses_drivers_of_an_older_major_version_and_no_others(
     level: int,
     version: str,
-    sites: dict[str, Path],
+    nccl: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     compiled: Build,
@@ -90,7 +77,7 @@ def test_nccl_refuses_drivers_of_an_older_major_version_and_no_others(
     machine.driver(PROC_535)
     machine.library("libcuda.so.535.104.05", compiled(CUDA, f"-DLEVEL={level}", "-DINIT=0"))
     environ = clean_environment() | {"LD_LIBRARY_PATH": str(machine.root / "usr" / "lib64")}
-    command = [sys.executable, "-c", ASK, str(sites[version] / FILE)]
+    command = [sys.executable, "-c", ASK, str(nccl[version] / FILE)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60)
     code, text = json.loads(done.stdout)
     # ncclUnhandledCudaError in any case: on a driver that is new enough the stub lacks the next function.
@@ -98,14 +85,14 @@ def test_nccl_refuses_drivers_of_an_older_major_version_and_no_others(
     refused = text == "Cuda failure 'CUDA driver version is insufficient for CUDA runtime version'"
     assert refused or text == "Cuda failure 'API call is not supported in the installed CUDA driver'"
     framework = build("1", "11.8")  # which starts on all of these drivers
-    facts = image(builds={"torch": framework}) | {"libraries": facts_of(sites[version])["libraries"]}
+    facts = image(builds={"torch": framework}) | {"libraries": facts_of(nccl[version])["libraries"]}
     found = findings("GPU038", gpu=machine.section()["facts"], cuda=facts)
     assert [one.predicted_error for one in found] == [text] * refused
 
 
-def test_which_release_brought_which_function(sites: dict[str, Path]) -> None:
+def test_which_release_brought_which_function(nccl: dict[str, Path]) -> None:
     """The table against the two libraries: each has all that came until then and nothing that came later."""
-    for version, site in sites.items():
+    for version, site in nccl.items():
         listed = subprocess.run(
             ["readelf", "--dyn-syms", "--wide", str(site / FILE)], capture_output=True, text=True, check=True
         ).stdout
@@ -115,19 +102,19 @@ def test_which_release_brought_which_function(sites: dict[str, Path]) -> None:
         assert offered == {function for row in until for function in row.functions}
 
 
-def test_an_old_nccl_in_the_place_of_the_new_one(sites: dict[str, Path], tmp_path: Path) -> None:
+def test_an_old_nccl_in_the_place_of_the_new_one(nccl: dict[str, Path], tmp_path: Path) -> None:
     """A module that was linked with NCCL 2.29, and LD_LIBRARY_PATH with one that has less."""
     made = Builder(tmp_path / "site")
     made.module(
         "fake/_C",
         keeps=["ncclCommResume"],
-        links=[sites["2.29.7"] / FILE],
-        runpath=str((sites["2.29.7"] / FILE).parent),
+        links=[nccl["2.29.7"] / FILE],
+        runpath=str((nccl["2.29.7"] / FILE).parent),
     )
     made.write("fake/__init__.py", "from . import _C\n")
     made.distribution("fake")
     assert not imported("fake._C", made.folder).failed
-    variables = {"LD_LIBRARY_PATH": str((sites["2.21.5"] / FILE).parent)}
+    variables = {"LD_LIBRARY_PATH": str((nccl["2.21.5"] / FILE).parent)}
     ended = imported("fake._C", made.folder, variables)
     sections = ("libraries", "packages", "python", "variables", "cuda")
     explanation = explain_one(measured(made.folder, variables, sections=sections))
