@@ -194,6 +194,11 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def _decode(data: bytes, where: str) -> str:
+    # Somebody means another kind of reference.
+    if data.startswith((b"\x7fELF", b"MZ", b"#!")):
+        raise InputError(where, "a program, not a snapshot", "For an interpreter: python:PATH")
+    if data.startswith((b"\x1f\x8b", b"PK\x03\x04")) or data[257:262] == b"ustar":
+        raise InputError(where, "an archive, not a snapshot", "For a saved image: archive:FILE")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
         hint = "PowerShell's > writes that; use: driftcheck snapshot -o FILE"
         raise InputError(where, "UTF-16 or UTF-32 text instead of UTF-8", hint)

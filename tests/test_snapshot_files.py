@@ -71,6 +71,13 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "a version that is no number": (lambda: encoded({**document(), "schema_version": "x"}), "is no number"),
     "UTF-16": (lambda: json.dumps(document()).encode("utf-16"), "UTF-16 or UTF-32 text instead of UTF-8"),
     "UTF-16 without a mark": (lambda: json.dumps(document()).encode("utf-16-le"), "UTF-16 or UTF-32 text"),
+    "a program": (
+        lambda: b"\x7fELF\x02\x01\x01" + bytes(200),
+        "a program, not a snapshot. For an interpreter: python:PATH",
+    ),
+    "a script": (lambda: b"#!/bin/sh\n", "a program, not a snapshot"),
+    "a compressed archive": (lambda: b"\x1f\x8b\x08" + bytes(20), "an archive, not a snapshot. For a saved image"),
+    "an archive": (lambda: b"blobs/" + bytes(251) + b"ustar" + bytes(255), "an archive, not a snapshot"),
     "no text": (lambda: b'{"a": "\xff"}', r"not UTF-8 text \(byte 7\)"),
     "nested": (lambda: b"[" * 100_000, "nested deeper than 64 levels"),
     "nested objects": (lambda: b'{"a":' * 100_000, "nested deeper than 64 levels"),

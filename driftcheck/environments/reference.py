@@ -72,6 +72,7 @@ def parse(text: str) -> Reference:
     if os.path.isdir(text):  # noqa: PTH112
         raise InputError(text, "a directory, not a snapshot file", "For a virtual environment: python:DIR/bin/python")
     if colon and kind.isalpha() and len(kind) > 1 and kind not in {"host", "file"}:
-        raise InputError(text, f"there is no kind of reference called {kind!r}", f"A reference is {GRAMMAR}")
+        hint = f"For an image: image:{text}. A reference is {GRAMMAR}"
+        raise InputError(text, f"there is no kind of reference called {kind!r}", hint)
     what = "no such file" if text else "no name of an environment"
     raise InputError(text or "''", what, f"A reference is {GRAMMAR}")
