@@ -57,7 +57,7 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         ("container: ", "no container behind container:"),
         (
             "docker:web",
-            "there is no kind of reference called 'docker'. For an image: image:docker:web. A reference is host, python:",
+            "there is no kind of reference called 'docker'. For an image: image:docker:web. A reference is host",
         ),
         ("nowhere.json", "no such file. A reference is host"),
         ("image:--privileged", "does not begin with -"),
