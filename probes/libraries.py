@@ -17,7 +17,7 @@ import re
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
-from . import common, elf, elf_symbols, library_answers, library_files, library_symbols, loader
+from . import common, elf, elf_symbols, importers, library_answers, library_files, library_symbols, loader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class Measurement:
         self._check_versions()
         self._check_symbols()
         self._numpy()
+        self._ask_importers()
         answers = library_answers.Answers(self)
         return {
             "interpreter": self._interpreter(),
@@ -617,6 +618,22 @@ class Measurement:
             if role == "module" and _NUMPY_RAISES in found and _PYBIND not in found:
                 raises = "ValueError" if _CYTHON_COMPARES in found else "ImportError"
             self.record(file)["numpy_c_api"] = {"generation": 1, "raises": raises}
+
+    def _ask_importers(self) -> "None":
+        """Who imports the modules that cannot be loaded, the nearest to the top of their packages first."""
+        failing = [
+            file
+            for file in self.environment.files
+            if "first_failure" in self.records.get(file.key, ()) and self.roles[file.key] == "module"
+        ]
+        failing = [file for file in failing if file.owner != library_files.PYTHON]
+        if not failing:
+            return
+        asked = importers.Importers(self.place, self.environment, lambda name: extension_name(name, self.tag)[1])
+        for file in sorted(failing, key=lambda file: (file.key.count("/"), file.key)):
+            found = asked.of(file)
+            if found is not None:
+                self.record(file)["importers"] = found
 
     def _runtimes(self) -> "Dict[str, Any]":
         """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""

@@ -99,7 +99,7 @@ def find(place: "Place") -> "Environment":
 
 def _find(place: "Place") -> "Environment":
     environment = Environment()
-    entries = _entries(place)
+    entries = entries_of(place)
     seen_keys = set()  # type: Set[str]
     budget = [ENTRY_LIMIT]
     visited = set()  # type: Set[Tuple[int, int]]
@@ -124,7 +124,7 @@ def _find(place: "Place") -> "Environment":
     return environment
 
 
-def _entries(place: "Place") -> "List[str]":
+def entries_of(place: "Place") -> "List[str]":
     """The directories of the search path, each once."""
     entries = []  # type: List[str]
     for entry in place.search_path:

@@ -9,6 +9,7 @@ from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, at
 from driftcheck.rules.distributions import distributions_of
+from driftcheck.rules.importing import Standing, standing_of
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -25,8 +26,9 @@ class LIB012(Contradiction):
     See: the error of the import itself.
 
     Decided: it failed and no file explains the text: breaks, certain. It succeeded and a file below the name was
-    predicted to fail: a note, certain. It printed _ARRAY_API not found: breaks, likely, since what needs NumPy fails
-    later. An import that ended as predicted is no finding here; the prediction is one.
+    predicted to fail, and its package was not seen to do without it: a note, certain. It printed _ARRAY_API not
+    found: breaks, likely, since what needs NumPy fails later. An import that ended as predicted is no finding here;
+    the prediction is one.
 
     Fix: by the error; compare with --try-imports on the baseline.
 
@@ -75,7 +77,7 @@ class LIB012(Contradiction):
         failing = [
             key
             for key, entry in so.loaded(target)
-            if entry["role"] == "module" and "first_failure" in entry and _is_below(key, name)
+            if entry["role"] == "module" and "first_failure" in entry and _is_below(key, name) and not _is_spared(entry)
         ]
         if failing:
             yield self.finding(
@@ -102,6 +104,11 @@ _SIGNALS = {
     "SIGILL": "Illegal instruction",
     "SIGABRT": "Aborted",
 }
+
+
+def _is_spared(record: dict[str, Any]) -> bool:
+    """Whether the import was not expected to fail with this module: its sources do without, or ask for it later."""
+    return standing_of(record) in {Standing.TRIED, Standing.CALLED}
 
 
 def _is_below(key: str, name: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.distributions import count_of, distributions_of, pinned, pip_fix
+from driftcheck.rules.importing import Standing
 from driftcheck.rules.shared_objects import Failing
 from driftcheck.snapshot import Snapshot
 
@@ -22,26 +23,30 @@ class LIB001(Contradiction):
 
     Compares: what each extension module and each library below it needs (DT_NEEDED) with what the loader's
     search finds: RPATH, LD_LIBRARY_PATH, RUNPATH, the cache, the default directories, and what a required
-    distribution has loaded by then.
+    distribution has loaded by then. And who imports such a module, by the Python sources of its package.
 
     Why: installers check Python packages and no libraries. A slim image, another distribution of Linux or a
     deleted file leaves a module that cannot be imported. The need is often two libraries down.
 
     See: `ImportError: libGL.so.1: cannot open shared object file: No such file or directory`.
 
-    Decided: the search of the loader is done again. A module: breaks, certain. A library that is opened by name:
-    slows, likely; breaks, likely, where it is all the machine code of its distribution (LightGBM without libgomp:
-    `OSError: libgomp.so.1: ...`). A module that its package tries and does without (Numba's layers of threads):
-    slows, likely. A part of the standard library that user interfaces need: a note. Likely where a
-    required distribution is presumed to have loaded something, or where an unrelated one holds a file of this
-    name; possible where a related one does, whose start may load it by hand. Libraries that the same files
+    Decided: the search of the loader is done again. A module that an import of its package surely comes to, or that
+    one of its sources imports without a condition: breaks, certain. A module whose every import is caught and
+    survived, as Numba's layers of threads: a note where another one is taken instead and can be loaded, else slows,
+    likely. One that functions import when they are called: slows, likely. One that no source imports, or only on a
+    condition: breaks, likely. Where no source was read: breaks, certain, of the module itself. A library that is
+    opened by name: slows, likely; breaks, likely, where it is all the machine code of its distribution (LightGBM
+    without libgomp: `OSError: libgomp.so.1: ...`). A part of the standard library that user interfaces need: a note.
+    Likely where a required distribution is presumed to have loaded something, or where an unrelated one holds a file
+    of this name; possible where a related one does, whose start may load it by hand. Libraries that the same files
     lack are one finding, which begins with the one that is seen first.
 
     Fix: install the package that holds the library; the baseline's own package database is asked for its name,
     then a table. A library that a wheel bundled comes back with the wheel.
 
-    Limits: a module that nothing imports counts as well. What code loads by hand is guessed from its text.
-    Libraries of the GPU driver are never missing from an image alone.
+    Limits: sources are read, not run: an import in compiled code, by a computed name or in another distribution is
+    not seen. What code loads by hand is guessed from its text. Libraries of the GPU driver are never missing from
+    an image alone.
     """
 
     code = "LIB001"
@@ -64,33 +69,36 @@ class LIB001(Contradiction):
             yield _as_one(sorted(alike, key=lambda found: found.predicted_error is None))
 
     def _missing(self, target: Snapshot, baseline: Snapshot | None, soname: str, ones: Sequence[Failing]) -> Finding:
-        first, error = so.predicted(ones, "library")
+        ones = so.worst_first(ones)
+        impact = so.worst(ones)
+        first, error = so.predicted([one for one in ones if so.impact_of(one) is impact], "library")
         shown = first or ones[0]
         confidence = so.confidence_of(target, shown)
         reason = shown.entry["error"].removeprefix("cannot open shared object file: ")
         missing = shown.entry["error"] == so.NOT_FOUND
-        title = (
-            f"{soname} is missing, which {so.owners_text(target, ones)} "
-            f"{'need' if len({one.owner for one in ones}) > 1 else 'needs'}"
-            if missing
-            else f"{soname} cannot be opened: {reason}"
-        )
+        whose = so.owners_text(target, ones)
+        several = len({one.owner for one in ones}) > 1
+        title = f"{soname} is missing, which {whose} {'need' if several else 'needs'}"
+        if not missing:
+            title = f"{soname} cannot be opened: {reason}"
+        elif shown.standing is Standing.TRIED:
+            title = f"{soname} is missing, which {whose} {'do' if several else 'does'} without"
         fix = so.library_fix(target, baseline, soname, [one.owner for one in ones])
         if not missing:
             fix = [Fix("advice", f"Let the user of the service read {shown.entry.get('file', soname)}.")]
         return self.finding(
-            so.worst(ones),
+            impact,
             confidence,
             title,
             Subject("library", soname),
-            f"{so.chain_text(shown.entry['chain'], soname)}. " + self._consequence(ones, shown, error),
+            f"{so.chain_text(shown.entry['chain'], soname)}. " + self._consequence(target, ones, shown, error),
             predicted_error=error,
             evidence=so.evidence_of(target, sorted(ones, key=lambda one: one is not shown)),
             fix=[*fix, *_headless(target, soname, ones)],
         )
 
     @staticmethod
-    def _consequence(ones: Sequence[Failing], shown: Failing, error: str | None) -> str:
+    def _consequence(target: Snapshot, ones: Sequence[Failing], shown: Failing, error: str | None) -> str:
         elsewhere = shown.entry.get("elsewhere")
         text = ""
         if elsewhere:
@@ -102,9 +110,9 @@ class LIB001(Contradiction):
         if not shown.is_module:
             text += f"Nothing needs {so.files_text(ones)}; {shown.record.get('named_by', 'a file')} opens it."
             return text + (" It is all the machine code that the distribution has." if shown.alone else "")
-        if error is None and shown.text:
+        if error is None and shown.text and shown.standing is not Standing.TRIED:
             text += "It comes to light once the first failure of these files is mended. "
-        return text + f"So these cannot be loaded: {so.files_text(ones)}."
+        return text + f"So these cannot be loaded: {so.files_text(ones)}." + so.importing_text(target, shown)
 
     def _of_interpreter(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         for soname, entry in sorted((lookup(target, ("libraries", "interpreter", "missing")) or {}).items()):
@@ -182,8 +190,9 @@ class LIB002(Contradiction):
     See: ``ImportError: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by
     /app/ext.so)``.
 
-    Decided: by the version definitions in the files. A module: breaks, certain; likely where the library was
-    found through a variable, or is presumed to be loaded by another distribution. musl looks at no versions.
+    Decided: by the version definitions in the files. A module: breaks, certain, and as LIB001 by who imports it;
+    likely where the library was found through a variable, or is presumed to be loaded by another distribution. musl
+    looks at no versions.
 
     Fix: a base image with that glibc, or a build for the older one; the newer libstdc++ first in the search.
 
@@ -210,7 +219,9 @@ class LIB002(Contradiction):
             yield self._finding(target, baseline, library, ones)
 
     def _finding(self, target: Snapshot, baseline: Snapshot | None, library: str, ones: Sequence[Failing]) -> Finding:
-        first, error = so.predicted(ones, "version")
+        ones = so.worst_first(ones)
+        impact = so.worst(ones)
+        first, error = so.predicted([one for one in ones if so.impact_of(one) is impact], "version")
         shown = first or ones[0]
         wanted = max((version for one in ones for version in one.entry), key=so.ordered)
         version = max(shown.entry, key=so.ordered)
@@ -231,13 +242,14 @@ class LIB002(Contradiction):
             title = f"{whose} {needs} {wanted} of {shown.name}" + (f", which ends at {prefix}_{have}" if have else "")
             why = f"{provider} answers, and does not define it."
         return self.finding(
-            so.worst(ones),
+            impact,
             so.confidence_of(target, shown),
             title,
             Subject("library", library),
             f"{so.chain_text(shown.entry[version]['chain'], f'{shown.name} with {version}')}. {why} "
-            + ("" if error or not shown.is_module else "It comes to light once the first failure is mended. ")
-            + f"Affected: {so.files_text(ones)}.",
+            + ("" if error or not shown.is_module or shown.standing is Standing.TRIED else _LATER)
+            + f"Affected: {so.files_text(ones)}."
+            + so.importing_text(target, shown),
             predicted_error=error,
             evidence=so.evidence_of(target, sorted(ones, key=lambda one: one is not shown)),
             fix=self._fix(target, baseline, library, shown, wanted, provider),
@@ -292,6 +304,8 @@ class LIB002(Contradiction):
         return so.library_fix(target, baseline, shown.name, [shown.owner])
 
 
+_LATER = "It comes to light once the first failure is mended. "
+
 # When each glibc came, by the distributions that images are made of.
 _RELEASES = (
     ((2, 31), "Debian 11, Ubuntu 20.04"),
@@ -328,10 +342,10 @@ class LIB003(Contradiction):
 
     See: `ImportError: /app/_C.so: undefined symbol: _ZN3c106detail14torchCheckFailEPKcS2_jS2_`.
 
-    Decided: a module, and nothing in the environment has the symbol: breaks, certain. Likely where some other
-    file of the environment defines it, since whoever loads that one globally mends it; possible where that file
-    belongs to a required distribution, which may do so. Possible where the wheel is as it was made and needs nobody
-    else, so that it must have been made for something this rule cannot see.
+    Decided: a module, and nothing in the environment has the symbol: breaks, certain, and as LIB001 by who imports
+    it. Likely where some other file of the environment defines it, since whoever loads that one globally mends it;
+    possible where that file belongs to a required distribution, which may do so. Possible where the wheel is as it
+    was made and needs nobody else, so that it must have been made for something this rule cannot see.
     Weak symbols and those that nothing relocates are no failures.
 
     Fix: install the versions of the baseline, or reinstall the distribution whose library was replaced.
@@ -349,14 +363,16 @@ class LIB003(Contradiction):
         for one in so.failing(target, "undefined"):
             if not is_plugin_of_accelerator(target, one):
                 groups.setdefault(one.owner or one.key, []).append(one)
-        for owner, ones in sorted(groups.items()):
-            first, error = so.predicted(ones, "symbol")
+        for owner, found in sorted(groups.items()):
+            ones = so.worst_first(found)
+            impact = so.worst(ones)
+            first, error = so.predicted([one for one in ones if so.impact_of(one) is impact], "symbol")
             shown = first or ones[0]
             entry = shown.entry
             count = max(one.record.get("undefined_count", 1) for one in ones)
             version = f" ({entry['version']})" if entry["version"] else ""
             by = "itself" if entry["by"] == shown.key else entry["by"]
-            impact, confidence = so.worst(ones), so.confidence_of(target, shown)
+            confidence = so.confidence_of(target, shown)
             operators = _operators(shown)
             if operators:
                 impact, confidence, error = Impact.BREAKS, Confidence.LIKELY, operators
@@ -368,7 +384,8 @@ class LIB003(Contradiction):
                 Subject("distribution", owner),
                 f"Of what {shown.key} would load, {by} needs it. "
                 + (f"{entry['elsewhere']} defines it, but is not loaded with it. " if entry["elsewhere"] else "")
-                + f"The libraries that answer are not those that it was built with. Affected: {so.files_text(ones)}.",
+                + f"The libraries that answer are not those that it was built with. Affected: {so.files_text(ones)}."
+                + so.importing_text(target, shown),
                 predicted_error=error,
                 evidence=so.evidence_of(target, sorted(ones, key=lambda one: one is not shown)),
                 fix=self._fix(target, baseline, shown),
@@ -411,8 +428,8 @@ class LIB004(Contradiction):
     See: `ImportError: /app/x.so: cannot open shared object file: No such file or directory` for a file that is
     there (another machine of the same word size), or `wrong ELF class: ELFCLASS32`.
 
-    Decided: certain, from the headers. Modules that this interpreter does not look for, since their ending names
-    another one, are left out.
+    Decided: certain, from the headers; slows where all of these modules are tried and done without (LIB001). Modules
+    that this interpreter does not look for, since their ending names another one, are left out.
 
     Fix: install for this machine; for images, build for its platform.
 
@@ -436,13 +453,13 @@ class LIB004(Contradiction):
                 groups.setdefault(f"{bits} bit", []).append((one.key, one.record, one.path))
         here = lookup(target, ("libraries", "interpreter", "machine"))
         for machine, entries in sorted(groups.items()):
-            modules = [entry for entry in entries if entry[1]["role"] == "module"]
+            modules = _modules_of(target, entries)
             key, record, _ = (modules or entries)[0]
             text = record.get("first_failure", {}).get("text")
             ours = f"{here}, {lookup(target, ('libraries', 'interpreter', 'bits'))} bit" if here else "another machine"
             owners = list(dict.fromkeys(entry[1]["distribution"] for entry in entries if entry[1]["distribution"]))
             yield self.finding(
-                Impact.BREAKS if modules else Impact.SLOWS,
+                _impact_of(target, modules[0][1]) if modules else Impact.SLOWS,
                 Confidence.CERTAIN if text else Confidence.LIKELY,
                 f"{count_of(len(entries), 'file')} for {machine} beside a Python for {ours}",
                 Subject("machine", machine),
@@ -467,6 +484,19 @@ def _again(target: Snapshot, owners: Sequence[str]) -> tuple[Fix, ...]:
     return pip_fix(target, f"install --force-reinstall --no-deps {names}") if names else ()
 
 
+_Entry = TypeVar("_Entry", bound=tuple[Any, ...])
+
+
+def _modules_of(target: Snapshot, entries: Iterable[_Entry]) -> list[_Entry]:
+    """The extension modules among files, each with its record in the second place; the one that most needs first."""
+    modules = [entry for entry in entries if entry[1]["role"] == "module"]
+    return sorted(modules, key=lambda entry: _impact_of(target, entry[1]).rank)
+
+
+def _impact_of(target: Snapshot, record: dict[str, Any]) -> Impact:
+    return so.impact_of_module(record, so.alternatives(target, record))
+
+
 class LIB005(Contradiction):
     """A shared library was cut off, is empty, or is no library at all.
 
@@ -479,7 +509,7 @@ class LIB005(Contradiction):
     without any Python error.
 
     Decided: from the files. Certain where the loader refuses the file; likely where it maps it and dies, since
-    that hangs on which page is touched. A plugin: slows.
+    that hangs on which page is touched. A plugin, and a module that its package does without: slows.
 
     Fix: install the distribution again.
 
@@ -507,7 +537,7 @@ class LIB005(Contradiction):
                     (one.key, one.record, one.path, error)
                 )
         for file, entries in sorted(groups.items()):
-            modules = [entry for entry in entries if entry[1]["role"] == "module"]
+            modules = _modules_of(target, entries)
             key, record, _, error = (modules or entries)[0]
             failure = record.get("first_failure", {})
             crash = failure.get("kind") == "crash"
@@ -519,7 +549,7 @@ class LIB005(Contradiction):
                 predicted = text if crash else f"ImportError: {text}"
             owner = so.owner_of(target, file) or record["distribution"]
             yield self.finding(
-                Impact.BREAKS if modules else Impact.SLOWS,
+                _impact_of(target, modules[0][1]) if modules else Impact.SLOWS,
                 Confidence.CERTAIN if predicted and worded else Confidence.LIKELY,
                 f"{file} is damaged: {error}",
                 Subject("file", file),

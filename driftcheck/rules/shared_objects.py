@@ -14,6 +14,7 @@ from driftcheck.rules import requirements as req
 from driftcheck.rules.accelerators import build_of
 from driftcheck.rules.base import at, lookup
 from driftcheck.rules.distributions import ASIDE, distributions_of, pinned, pip_fix, without_bytecode
+from driftcheck.rules.importing import Standing, alternatives_of, is_presumed, sentence, standing_of
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -29,9 +30,6 @@ _SPARE = frozenset(
     _tkinter _curses _curses_panel readline _gdbm _dbm nis ossaudiodev audioop spwd _crypt xxlimited xxlimited_35
     """.split()  # noqa: SIM905 - a list of words to read
 )
-# Modules that their package tries in turn, and goes on without, by (distribution, name): Numba's layers of threads, of
-# which workqueue needs no library (github.com/numba/numba, numba/np/ufunc/parallel.py, _launch_threads).
-_TRIED = frozenset({("numba", "numba.np.ufunc.omppool"), ("numba", "numba.np.ufunc.tbbpool")})
 _MODULE = re.compile(r"(?:\.(?:cpython-\d+|abi3|pypy\d)[\w-]*)?\.so$")
 
 # What a wheel may expect of every system (PEP 600 and its predecessors, less what belongs to a desktop).
@@ -54,7 +52,8 @@ _ACCELERATOR_FILE = re.compile(
 class Failing:
     """One file that cannot be loaded, by one of its causes: the fact at ``(*FILES, key, table, name)``.
 
-    ``alone``  its distribution has no other machine code: a package around one library, which it opens itself
+    ``alone``    its distribution has no other machine code: a package around one library, which it opens itself
+    ``instead``  modules that its package takes in its place, and that can be loaded
     """
 
     key: str
@@ -63,6 +62,7 @@ class Failing:
     name: str
     entry: dict[str, Any]
     alone: bool = False
+    instead: tuple[str, ...] = ()
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -75,6 +75,10 @@ class Failing:
     @property
     def is_module(self) -> bool:
         return bool(self.record["role"] == "module")
+
+    @property
+    def standing(self) -> Standing:
+        return standing_of(self.record)
 
     @property
     def text(self) -> str:
@@ -108,9 +112,18 @@ def failing(snapshot: Snapshot, table: str) -> Iterator[Failing]:
         if _other_accelerator(snapshot, record["distribution"]):
             continue
         alone = record["role"] == "plugin" and _is_alone(snapshot, record["distribution"])
+        instead = alternatives(snapshot, record)
         for name, entry in sorted(record.get(table, {}).items()):
             if entry:
-                yield Failing(key, record, table, name, entry, alone)
+                yield Failing(key, record, table, name, entry, alone, instead)
+
+
+def alternatives(snapshot: Snapshot, record: dict[str, Any]) -> tuple[str, ...]:
+    """The modules that stand in for one that is only tried, less those that cannot be loaded either."""
+    if standing_of(record) is not Standing.TRIED:
+        return ()
+    gone = {module_name(key) for key, other in files_of(snapshot).items() if "first_failure" in other}
+    return tuple(sorted(alternatives_of(record) - gone))
 
 
 def _is_alone(snapshot: Snapshot, owner: str | None) -> bool:
@@ -145,9 +158,15 @@ def impact_of(one: Failing) -> Impact:
         return Impact.BREAKS if one.alone else Impact.SLOWS
     if one.owner == "python" and is_spare(one.key):
         return Impact.NOTE
-    if (one.owner, module_name(one.key)) in _TRIED:
-        return Impact.SLOWS
-    return Impact.BREAKS
+    return impact_of_module(one.record, one.instead)
+
+
+def impact_of_module(record: dict[str, Any], instead: Sequence[str]) -> Impact:
+    """What it means that a module does not load: by who imports it, and by what its package takes ``instead``."""
+    standing = standing_of(record)
+    if standing is Standing.TRIED and instead:
+        return Impact.NOTE
+    return Impact.SLOWS if standing in {Standing.TRIED, Standing.CALLED} else Impact.BREAKS
 
 
 def is_spare(key: str) -> bool:
@@ -187,8 +206,8 @@ def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
     found = Confidence.CERTAIN
     if not one.is_module and not is_accelerator(one):
         found = Confidence.LIKELY  # who opens it, and what that one does without it, is not in the files
-    if (one.owner, module_name(one.key)) in _TRIED:
-        found = Confidence.LIKELY
+    if is_presumed(one.record):
+        found = Confidence.LIKELY  # whether the service comes to it is not in the sources of the package
     if one.record.get("lent"):
         found = Confidence.LIKELY  # what is lent is presumed to be loaded by then
     elsewhere = one.entry.get("elsewhere")
@@ -269,6 +288,8 @@ def path_of(snapshot: Snapshot, key: str) -> str | None:
 def predicted(ones: Iterable[Failing], kind: str) -> tuple[Failing | None, str | None]:
     """The first file that stops at this cause first, and what its import prints (ctypes says OSError)."""
     for one in ones:
+        if one.standing is Standing.TRIED:
+            continue  # caught, so nobody sees it
         if (one.is_module or one.alone) and one.kind == kind and _speaks_of(one):
             return one, f"{'ImportError' if one.is_module else 'OSError'}: {one.text}"
     return None, None
@@ -312,6 +333,17 @@ def owners_text(snapshot: Snapshot, ones: Sequence[Failing]) -> str:
     return (" and ".join(shown) if len(shown) < 3 and not more else ", ".join(shown)) + more
 
 
+def worst_first(ones: Iterable[Failing]) -> list[Failing]:
+    """Those of which most depends before the others."""
+    return sorted(ones, key=lambda one: impact_of(one).rank)
+
+
+def importing_text(snapshot: Snapshot, one: Failing) -> str:
+    """Who imports this file and what becomes of it, as a sentence with a space before it; empty where it is unknown."""
+    text = sentence(one.record, owners_text(snapshot, [one]), one.instead) if one.is_module else ""
+    return f" {text}" if text else ""
+
+
 def evidence_of(snapshot: Snapshot, ones: Sequence[Failing]) -> list[Evidence]:
     """The facts of the first few, each with the first failure of its file."""
     found: list[Evidence] = []
@@ -319,6 +351,7 @@ def evidence_of(snapshot: Snapshot, ones: Sequence[Failing]) -> list[Evidence]:
         found.append(at(snapshot, "target", *one.path))
         if "first_failure" in one.record:
             found.append(at(snapshot, "target", *FILES, one.key, "first_failure"))
+    found.extend(at(snapshot, "target", *FILES, one.key, "importers") for one in ones[:1] if "importers" in one.record)
     return list({entry.path: entry for entry in found}.values())
 
 

@@ -122,20 +122,127 @@ def test_a_package_around_one_library_is_of_no_use_without_it(modules: int, othe
     assert "a/libpath.py opens it" in found.explanation
 
 
-def test_numba_goes_on_without_a_layer_of_threads() -> None:
+def imported_by(complete: bool = True, **ways: dict[str, Any] | str) -> dict[str, Any]:
+    """The fact ``importers``: ``imported_by(parallel_401="guarded")`` is the statement in line 401 of a/parallel.py."""
+    by = {
+        "a/{}.py:{}".format(*where.rsplit("_", 1)): {"way": way} if isinstance(way, str) else way
+        for where, way in ways.items()
+    }
+    return {"importers": {"by": by, "complete": complete}}
+
+
+def judged(importers: dict[str, Any]) -> Any:
+    files = {"a/_a.abi3.so": record("module", "a", **lacks("libx.so.1", "a/_a.abi3.so"), **importers)}
+    (found,) = findings("LIB001", libraries=libraries(files), packages=distributions(distribution("a")))
+    return found
+
+
+def test_an_import_of_the_package_comes_to_the_module() -> None:
+    importers = imported_by(core_7="plain")
+    importers["importers"] |= {"package": "a", "chain": ["a/__init__.py:3", "a/core.py:7"], "reworded": False}
+    found = judged(importers)
+    assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.CERTAIN)
+    assert found.predicted_error == f"ImportError: libx.so.1: {GONE}"
+    assert found.explanation.endswith(
+        "So these cannot be loaded: a/_a.abi3.so. "
+        "`import a` fails: a/__init__.py (line 3) leads to a/core.py (line 7), which imports it."
+    )
+    importers["importers"] |= {"chain": ["a/__init__.py:3"], "reworded": True}
+    assert judged(importers).explanation.endswith(
+        "`import a` fails, in words of its own: a/__init__.py (line 3) imports it."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ways", "impact", "confidence", "words"),
+    [
+        ({"linalg_7": "plain"}, "breaks", "certain", "`import a.linalg` fails: a/linalg.py (line 7) imports it."),
+        ({"x_7": "reworded", "y_9": "guarded"}, "breaks", "certain", "`import a.x` fails: a/x.py (line 7) imports it."),
+        ({"x_7": "conditional"}, "breaks", "likely", "a/x.py (line 7) imports it, on a condition."),
+        ({}, "breaks", "likely", "No source of a imports it, so whether the service does is not known."),
+        (
+            {"x_7": "function", "y_9": "guarded"},
+            "slows",
+            "likely",
+            "a starts without it; the function that imports it fails when it is called: a/x.py (line 7).",
+        ),
+        ({"x_7": "guarded"}, "slows", "likely", "a goes on without it: a/x.py (line 7) catches the error."),
+    ],
+)
+def test_what_becomes_of_a_module_by_who_imports_it(ways: Any, impact: str, confidence: str, words: str) -> None:
+    found = judged(imported_by(**ways))
+    assert (found.impact, found.confidence) == (impact, confidence)
+    assert found.explanation.endswith(words)
+    assert ("a/_a.abi3.so", "importers") in {entry.path[2:] for entry in found.evidence}
+
+
+def test_what_is_caught_is_not_seen() -> None:
+    found = judged(imported_by(x_7="guarded"))
+    assert found.title == "libx.so.1 is missing, which a does without"
+    assert found.predicted_error is None
+
+
+def test_sources_that_could_not_be_read_may_need_the_module() -> None:
+    found = judged(imported_by(complete=False, x_7="guarded"))
+    assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.LIKELY)
+
+
+@pytest.mark.parametrize(("workqueue", "impact"), [({}, "note"), (lacks("libgone.so.1"), "slows")])
+def test_numba_takes_another_layer_of_threads(workqueue: dict[str, Any], impact: str) -> None:
     """Seen on Debian 12 with Numba 0.68 and neither library: a parallel loop runs, its layer is workqueue."""
     folder = "numba/np/ufunc"
+    ending = ".cpython-311-x86_64-linux-gnu.so"
+    layers = {"tbbpool": "libtbb.so.12", "omppool": "libgomp.so.1.0.0"}
+    modules = {name: f"numba.np.ufunc.{name}" for name in (*layers, "workqueue")}
+    files: dict[str, Any] = {
+        f"{folder}/{name}{ending}": record(
+            "module",
+            "numba",
+            **lacks(soname),
+            importers={
+                "by": {
+                    f"{folder}/parallel.py:401": {
+                        "way": "guarded",
+                        "instead": dict.fromkeys(set(modules.values()) - {modules[name]}, True),
+                    }
+                },
+                "complete": True,
+            },
+        )
+        for name, soname in layers.items()
+    }
+    if workqueue:
+        files[f"{folder}/workqueue{ending}"] = record("module", "numba", **workqueue)
+    found = {one.subject.name: one for one in findings("LIB001", libraries=libraries(files))}
+    for soname in layers.values():
+        assert (found[soname].impact, found[soname].confidence) == (impact, Confidence.LIKELY)
+    text = found["libtbb.so.12"].explanation
+    assert ("catches the error and takes numba.np.ufunc.workqueue." in text) is (impact == "note")
+
+
+def test_who_breaks_is_shown_before_who_does_without() -> None:
+    """libgomp is missing for Numba, which goes on, and for scikit-learn, which does not."""
     files = {
-        f"{folder}/omppool.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libgomp.so.1.0.0")),
-        f"{folder}/tbbpool.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libtbb.so.12")),
-        "numba/_helperlib.cpython-311-x86_64-linux-gnu.so": record("module", "numba", **lacks("libgone.so.1")),
+        "a/_a.abi3.so": record("module", "a", **lacks("libgomp.so.1"), **imported_by(x_7="guarded")),
+        "b/c/d/_b.abi3.so": record("module", "b", **lacks("libgomp.so.1"), **imported_by(y_9="plain")),
     }
-    found = {one.subject.name: (one.impact, one.confidence) for one in findings("LIB001", libraries=libraries(files))}
-    assert found == {
-        "libgone.so.1": (Impact.BREAKS, Confidence.CERTAIN),
-        "libgomp.so.1.0.0": (Impact.SLOWS, Confidence.LIKELY),
-        "libtbb.so.12": (Impact.SLOWS, Confidence.LIKELY),
-    }
+    (found,) = findings("LIB001", libraries=libraries(files))
+    assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.CERTAIN)
+    assert found.predicted_error is not None
+    assert "So these cannot be loaded: b/c/d/_b.abi3.so, a/_a.abi3.so." in found.explanation
+
+
+def test_other_failures_of_a_module_weigh_as_much_as_who_imports_it() -> None:
+    tried = imported_by(x_7="guarded")
+    version = old("libc.so.6", "GLIBC_2.38", LIBC)
+    symbol = undefined("gone")
+    machine = {"a/_a.abi3.so": record("module", "a", machine="aarch64, 64 bit")}
+    damaged = {"a/_a.abi3.so": record("module", "a", error="file too short")}
+    for code, files in {"LIB002": version, "LIB003": symbol, "LIB004": machine, "LIB005": damaged}.items():
+        text = {"first_failure": {"kind": "library", "text": "x"}} | files["a/_a.abi3.so"]
+        (breaks,) = findings(code, libraries=libraries({"a/_a.abi3.so": text}))
+        (slows,) = findings(code, libraries=libraries({"a/_a.abi3.so": text | tried}))
+        assert (breaks.impact, slows.impact) == (Impact.BREAKS, Impact.SLOWS), code
 
 
 def test_what_somebody_may_have_loaded_is_not_certain() -> None:
