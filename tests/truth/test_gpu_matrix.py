@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from driftcheck.probes.common import digest
 from support import nvidia
+from support.cuda_facts import copy
 from support.snapshots import check_facts, python, snapshot
 
 from driftcheck.cli.check_command import command
@@ -25,8 +26,8 @@ MATRIX: dict[str, Any] = json.loads((Path(__file__).parent / "gpu_matrix.json").
 # What the probe cuda says of real wheels, unpacked as they are.
 WHEELS: dict[str, Any] = json.loads((Path(__file__).parent / "wheels_device_code.json").read_text())
 PAIRS: list[dict[str, Any]] = MATRIX["pairs"]
-# The family up to here is about drivers and device code; the libraries of CUDA have a family of their own above it.
-LAST = "GPU015"
+# What a driver decides: these codes, and NCCL among the libraries of CUDA, which have the codes above them.
+LAST, NCCL = "GPU015", "GPU038"
 
 
 def image_facts(described: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +44,9 @@ def image_facts(described: dict[str, Any]) -> dict[str, Any]:
     if "cuda" not in described:
         return nvidia.image(builds={"torch": nvidia.build(described["torch"], None)})
     facts = nvidia.torch(described["torch"], described["cuda"], described["architectures"])
+    if "nccl" in described:
+        library, stated = "nvidia/nccl/lib/libnccl.so.2", described["nccl"]
+        facts["libraries"] |= copy(library, stated["version"], cuda=stated["cuda"])
     if "base" in described:
         base, compat = described["base"], described["compat"]
         brands = {"old": nvidia.OLD_BRANDS, "new": nvidia.NEW_BRANDS}[base["brands"]]
@@ -108,7 +112,7 @@ def test_the_verdict(pair: dict[str, Any], check: Check) -> None:
     code, report = check(pair["image"], pair["node"])
     (target,) = report["targets"]
     found = {finding["code"]: finding for finding in target["findings"]}
-    ours = {name: one for name, one in found.items() if name.startswith("GPU") and name <= LAST}
+    ours = {name: one for name, one in found.items() if name.startswith("GPU") and (name <= LAST or name == NCCL)}
     assert {name: one["confidence"] for name, one in ours.items()} == {
         name: expected["confidence"] for name, expected in pair["findings"].items()
     }, pair["why"]
