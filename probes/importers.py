@@ -101,7 +101,7 @@ class Importers:
         search.run(finds)
         facts = search.facts()
         if by_itself and finds:
-            facts.update(package=module, chain=[], reworded=False)
+            facts["start"] = {"package": module, "chain": [], "reworded": False}
         return facts
 
     # Sources
@@ -380,9 +380,11 @@ class _Search:
         kept = sorted(by, key=lambda where: (ways.index(by[where]["way"]), where))[:EXAMPLES]
         facts = {"by": {where: by[where] for where in kept}, "complete": self.complete}  # type: Dict[str, Any]
         if self.package is not None:
-            facts["package"] = self.package
-            facts["chain"] = [_where(source, statement) for source, statement, _ in self.chain]
-            facts["reworded"] = any(way == import_statements.REWORDED for _, _, way in self.chain)
+            facts["start"] = {
+                "package": self.package,
+                "chain": [_where(source, statement) for source, statement, _ in self.chain],
+                "reworded": any(way == import_statements.REWORDED for _, _, way in self.chain),
+            }
         return facts
 
     def _guard_of(self, source: "_File") -> "Optional[str]":

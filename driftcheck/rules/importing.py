@@ -28,7 +28,7 @@ def standing_of(record: Mapping[str, Any]) -> Standing:
     importers = record.get("importers")
     if importers is None:
         return Standing.UNKNOWN
-    if "package" in importers:
+    if "start" in importers:
         return Standing.NEEDED
     ways = {entry["way"] for entry in importers["by"].values()}
     if ways & _CERTAIN:
@@ -60,7 +60,7 @@ def sentence(record: Mapping[str, Any], package: str, instead: Sequence[str]) ->
     places = [_place(where) for where in importers["by"]]
     standing = standing_of(record)
     if standing is Standing.NEEDED:
-        return _chain(importers)
+        return _chain(importers["start"])
     if standing is Standing.IMPORTED:
         first = next(where for where, entry in sorted(importers["by"].items()) if entry["way"] in _CERTAIN)
         return f"`import {_module(first)}` fails: {_place(first)} imports it."
@@ -76,9 +76,9 @@ def sentence(record: Mapping[str, Any], package: str, instead: Sequence[str]) ->
     return f"No source of {package} imports it, so whether the service does is not known."
 
 
-def _chain(importers: Mapping[str, Any]) -> str:
-    chain = [_place(where) for where in importers["chain"]]
-    fails = f"`import {importers['package']}` fails" + (", in words of its own" if importers["reworded"] else "")
+def _chain(start: Mapping[str, Any]) -> str:
+    chain = [_place(where) for where in start["chain"]]
+    fails = f"`import {start['package']}` fails" + (", in words of its own" if start["reworded"] else "")
     if not chain:
         return f"{fails}."
     if len(chain) == 1:

@@ -139,7 +139,8 @@ def judged(importers: dict[str, Any]) -> Any:
 
 def test_an_import_of_the_package_comes_to_the_module() -> None:
     importers = imported_by(core_7="plain")
-    importers["importers"] |= {"package": "a", "chain": ["a/__init__.py:3", "a/core.py:7"], "reworded": False}
+    start = {"package": "a", "chain": ["a/__init__.py:3", "a/core.py:7"], "reworded": False}
+    importers["importers"]["start"] = start
     found = judged(importers)
     assert (found.impact, found.confidence) == (Impact.BREAKS, Confidence.CERTAIN)
     assert found.predicted_error == f"ImportError: libx.so.1: {GONE}"
@@ -147,7 +148,7 @@ def test_an_import_of_the_package_comes_to_the_module() -> None:
         "So these cannot be loaded: a/_a.abi3.so. "
         "`import a` fails: a/__init__.py (line 3) leads to a/core.py (line 7), which imports it."
     )
-    importers["importers"] |= {"chain": ["a/__init__.py:3"], "reworded": True}
+    importers["importers"]["start"] = start | {"chain": ["a/__init__.py:3"], "reworded": True}
     assert judged(importers).explanation.endswith(
         "`import a` fails, in words of its own: a/__init__.py (line 3) imports it."
     )
