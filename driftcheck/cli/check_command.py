@@ -6,23 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from driftcheck.cli import output_files
-from driftcheck.cli.options import (
-    Judging,
-    Outputs,
-    answered,
-    finish,
-    judging,
-    log_of,
-    measured,
-    measuring,
-    read_by,
-    read_once,
-    recording,
-    reporting,
-    warn_unheeded,
-)
+from driftcheck.cli.options import Judging, Outputs, judging, measuring, reporting
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
+from driftcheck.cli.steps import answered, finish, measured, prepared, warn_unheeded
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
@@ -68,10 +54,7 @@ def command(reference: str, on: str | None, outputs: Outputs, judging: Judging, 
     from driftcheck.report.build import check_report  # noqa: PLC0415
 
     references = [reference, *([on] if on is not None else [])]
-    read_once(*references, judging.error)
-    wanted = recording(options, judging.policy)
-    output_files.refuse(outputs.paths, [*read_by(wanted, *references), *judging.files])
-    log = log_of(judging)
+    wanted, log = prepared(references, options, judging, outputs)
     warn_unheeded(options, reference)
     snapshot = measured(reference, wanted)
     if on is not None:

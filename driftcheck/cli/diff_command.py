@@ -6,23 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from driftcheck.cli import output_files
-from driftcheck.cli.options import (
-    Judging,
-    Outputs,
-    answered,
-    finish,
-    judging,
-    log_of,
-    measured,
-    measuring,
-    read_by,
-    read_once,
-    recording,
-    reporting,
-    warn_unheeded,
-)
+from driftcheck.cli.options import Judging, Outputs, judging, measuring, reporting
 from driftcheck.cli.pages import FILES, MEASURING, SHOWING, Manual, Page
+from driftcheck.cli.steps import answered, finish, measured, prepared, warn_unheeded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,12 +60,10 @@ def command(references: tuple[str, ...], outputs: Outputs, judging: Judging, opt
     from driftcheck.report.build import diff_report  # noqa: PLC0415
 
     baseline, targets = _sides(references, judging.policy)
-    read_once(baseline, *targets, judging.error)
-    wanted = recording(options, judging.policy)
-    output_files.refuse(outputs.paths, [*read_by(wanted, baseline, *targets), *judging.files])
-    log = log_of(judging)
-    warn_unheeded(options, baseline, *targets)
-    snapshots = [measured(reference, wanted) for reference in (baseline, *targets)]
+    sides = [baseline, *targets]
+    wanted, log = prepared(sides, options, judging, outputs)
+    warn_unheeded(options, *sides)
+    snapshots = [measured(reference, wanted) for reference in sides]
     report = diff_report(snapshots[0], snapshots[1:], judging.limit, judging.policy, judging.location)
     return finish(answered(report, judging, log), outputs)
 

@@ -1,28 +1,21 @@
-"""What commands have in common: options, and what is done with a finished report."""
+"""The options that commands share, each bundle of them as one value."""
 
 from __future__ import annotations
 
 import functools
-import os
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from driftcheck.cli import output_files
-from driftcheck.cli.exits import exit_code
-from driftcheck.errors import InputError
 from driftcheck.report.formats import FORMATS
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
     from driftcheck.findings import Impact
     from driftcheck.policy import Policy
-    from driftcheck.report.model import Report
-    from driftcheck.snapshot import Snapshot
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -230,125 +223,6 @@ def _measuring(**given: Any) -> Options:
     return Options(**given)
 
 
-def recording(options: Options, policy: Policy | None) -> Options:
-    """The options of a measurement with what the policy wants to be recorded."""
-    if policy is None:
-        return options
-    return replace(
-        options,
-        variables=(*policy.variables, *options.variables),
-        artifacts=(*policy.artifacts, *options.artifacts),
-    )
-
-
-def read_once(*sources: str | None) -> None:
-    """Refuse a command line that reads standard input twice.
-
-    Raises:
-        InputError: when it does.
-    """
-    if sources.count("-") > 1:
-        raise InputError("-", "standard input can be read only once", "Write one of the two to a file")
-
-
-def read_by(options: Options, *references: str) -> list[str | None]:
-    """The files of this machine that a measurement may read as they were named.
-
-    Raises:
-        InputError: for what is no reference.
-    """
-    return [*output_files.files_of(*references), options.python, *options.artifacts]
-
-
-def warn_unheeded(options: Options, *references: str) -> None:
-    """Say which options of a measurement do nothing, where all that is read was taken before."""
-    from driftcheck.environments import reference  # noqa: PLC0415
-
-    if any(reference.parse(text).kind != "file" for text in references):
-        return
-    names = {
-        "--python": options.python,
-        "--pull": options.pull,
-        "--run-arg": options.run_arguments,
-        "--variable": options.variables,
-        "--artifact": options.artifacts,
-        "--try-imports": options.try_imports,
-    }
-    given = ", ".join(name for name, value in names.items() if value)
-    if given:
-        click.echo(
-            f"Warning: nothing is measured, since a snapshot was taken before; without effect: {given}", err=True
-        )
-
-
-def log_of(judging: Judging) -> str | None:
-    """The log that --error names, read before anything is measured; None for none."""
-    if judging.error is None:
-        return None
-    from driftcheck.cli.log_file import read_end  # noqa: PLC0415
-
-    if judging.error == "-" and sys.stdin.isatty():
-        click.echo("Paste the error here, and end it with Ctrl-D on a line of its own:", err=True)
-    log = read_end(judging.error)
-    if log.remark:
-        click.echo(f"Warning: {_name_of(judging.error)}: {log.remark}", err=True)
-    return log.text
-
-
-def answered(report: Report, judging: Judging, log: str | None) -> Report:
-    """The report with its answer to the error at hand, where there is one."""
-    if log is None:
-        return report
-    from driftcheck.error_log import answer  # noqa: PLC0415
-
-    return answer(report, log, _name_of(str(judging.error)))
-
-
-def _name_of(log: str) -> str:
-    return "standard input" if log == "-" else log
-
-
-def measured(reference: str, options: Options | None = None) -> Snapshot:
-    """The snapshot of a reference; what reading it showed goes to standard error."""
-    from driftcheck.environments import Options, snapshot_of  # noqa: PLC0415
-
-    snapshot = snapshot_of(reference, options or Options())
-    for warning in snapshot.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    return snapshot
-
-
-def finish(report: Report, outputs: Outputs) -> int:
-    """Write a report everywhere it was asked for; the exit code."""
-    wanted = [*outputs.files]
-    if outputs.fix is None:
-        wanted.insert(0, (outputs.format, outputs.output))
-    else:
-        output_files.write(outputs.output, _fixes(report, outputs.fix))
-    for name, path in wanted:
-        output_files.write(path, render(report, name, outputs.all, to_output=path == "-"))
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary and "github" in {name for name, _ in wanted}:
-        _append_summary(report, summary)
-    return exit_code(report)
-
-
-def _fixes(report: Report, kind: str) -> str:
-    from driftcheck.mending import fixes  # noqa: PLC0415
-
-    return fixes(report, kind)
-
-
-def _append_summary(report: Report, path: str) -> None:
-    from driftcheck.report.github import step_summary  # noqa: PLC0415
-
-    try:
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(step_summary(report))
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"$GITHUB_STEP_SUMMARY cannot be written: {error}") from error
-
-
 def _modules(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
     """The value of --try-imports."""
     names = tuple(name.strip() for name in text.split(",")) if text is not None else ()
@@ -374,13 +248,3 @@ def _outputs(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> tup
             raise click.BadParameter(f"{text!r} is not FORMAT=FILE, with a FORMAT of {', '.join(FORMATS)}")
         pairs.append((name, path))
     return tuple(pairs)
-
-
-def render(report: Report, format_: str, all_: bool, *, to_output: bool) -> str:
-    """A report in a format: for standard output as wide, coloured and accented as that shows, for files plain."""
-    from driftcheck.report import formats  # noqa: PLC0415
-
-    options = formats.RenderOptions(all=all_)
-    if to_output:
-        options = formats.terminal_options(sys.stdout, os.environ, all_=all_)
-    return formats.render(report, format_, options)

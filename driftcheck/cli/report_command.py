@@ -6,8 +6,9 @@ import click
 
 from driftcheck.cli import output_files
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import Outputs, finish, reporting
+from driftcheck.cli.options import Outputs, reporting
 from driftcheck.cli.pages import SHOWING, Manual, Page, exits
+from driftcheck.cli.steps import finish
 
 _MANUAL = Manual(
     arguments={

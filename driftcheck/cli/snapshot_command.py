@@ -9,8 +9,9 @@ import click
 
 from driftcheck.cli import output_files
 from driftcheck.cli.exits import CLEAN
-from driftcheck.cli.options import measured, measuring, policed, read_by, recording, warn_unheeded
+from driftcheck.cli.options import measuring, policed
 from driftcheck.cli.pages import FILES, MEASURING, Manual, Page, exits
+from driftcheck.cli.steps import measured, read_by, recording, warn_unheeded
 
 if TYPE_CHECKING:
     from driftcheck.environments import Options
