@@ -241,6 +241,9 @@ class PKG007(Contradiction):
                 f"{titled(record)} is a wheel for {tags_text(record)}, which this interpreter does not accept",
                 Subject("distribution", name),
                 reason + ("" if misnamed else " pip would not have installed it here, so it was copied or forced."),
+                predicted_error=wheels.first_error(target, [name])
+                if confidence is Confidence.LIKELY and not misnamed
+                else None,
                 evidence=[at(target, "target", *DISTRIBUTIONS, name, "tags"), at(target, "target", "python", "tags")],
                 fix=() if misnamed else pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
             )

@@ -356,8 +356,8 @@ class PKG006(Contradiction):
     Why: a full disk or an interrupted copy leaves files of no bytes; an image was slimmed too far;
     somebody patched a file by hand, and only there.
 
-    See: ModuleNotFoundError, ImportError or AttributeError for what is missing or empty; other behaviour
-    of the same version for what was patched.
+    See: `ModuleNotFoundError: No module named 'sklearn.tree'`, ImportError or AttributeError for what is missing or
+    empty; other behaviour of the same version for what was patched.
 
     Decided: certain that the files are not those of the wheel. Code that is missing or empty: breaks,
     likely. Code of another size: changes-results, likely. Tests, stubs, documents and scripts: a note, and
@@ -427,14 +427,14 @@ class PKG006(Contradiction):
             f"{path} has {altered[path]['found']} bytes instead of {altered[path]['recorded']}"
             for path in (patched or [path for path in altered if path not in empty])[:3]
         ]
-        module = re.fullmatch(r"(\w+)\.py", gone[0]) if len(gone) == 1 else None
+        module = _first_module(gone)
         return self.finding(
             impact,
             confidence,
             f"{titled(record)}: {' and '.join(parts)}",
             Subject("distribution", name),
             f"RECORD says which files the wheel brought. {'; '.join(examples)}." + self._why_a_note(record, impact),
-            predicted_error=f"ModuleNotFoundError: No module named '{module[1]}'" if module else None,
+            predicted_error=f"ModuleNotFoundError: No module named '{module}'" if module else None,
             evidence=[
                 at(target, "target", *DISTRIBUTIONS, name, key)
                 for key in ("missing_files", "altered_files")
@@ -472,3 +472,23 @@ class PKG006(Contradiction):
             if name in pair.split(" ") and shared["different"]
             for path in shared["examples"]
         }
+
+
+def _first_module(gone: Sequence[str]) -> str | None:
+    """The module nearest to the top that no import finds any more, by its dotted name.
+
+    A directory that lost no more than its ``__init__.py`` is imported all the same, as a namespace.
+    """
+    folders = [path.rpartition("/")[0] for path in gone]
+    names = [
+        found["name"].replace("/", ".")
+        for path in gone
+        if (found := _MODULE.fullmatch(path)) and (not found["package"] or folders.count(found["name"]) > 1)
+    ]
+    return min(names, key=lambda name: name.count("."), default=None)
+
+
+# Libraries that wheels bundle (numpy.libs/libgfortran-040039e1.so) are not imported.
+_MODULE = re.compile(
+    r"(?P<name>[^\W\d]\w*(?:/[^\W\d]\w*)*?)(?:(?P<package>/__init__)?\.py|\.(?:cpython-\d+\w*(?:-[\w-]+)?|abi3|pypy[\w-]+)\.so)"
+)

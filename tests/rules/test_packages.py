@@ -687,6 +687,20 @@ def test_another_c_library_is_another_platform() -> None:
     assert judged(found) == ("breaks", "likely")
 
 
+@pytest.mark.parametrize(
+    ("tag", "error"),
+    [
+        ("cp310-cp310-manylinux_2_17_x86_64", "ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'"),
+        ("cp311-cp311-musllinux_1_2_x86_64", "ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'"),
+        ("cp311-cp311-manylinux_2_39_x86_64", None),
+    ],
+)
+def test_the_error_of_numpy_where_python_does_not_see_its_modules(tag: str, error: str | None) -> None:
+    """Seen with NumPy 2.2.6 and 2.4.6; a wheel for a newer glibc is seen, and may even load."""
+    (found,) = findings("PKG007", packages=packages(distribution("numpy", "2.4.6", tags={tag: True})))
+    assert found.predicted_error == error
+
+
 def test_an_interpreter_that_states_no_tags_refuses_nothing() -> None:
     silent = python(tags={"interpreters": [], "platforms": []})
     target = packages(distribution("a", tags={"cp27-cp27mu-win32": True}))

@@ -320,6 +320,45 @@ def test_a_deleted_file(tmp_path: Path, path: str, expected: tuple[str, str]) ->
     assert (last_line(done) or None) == found.predicted_error
 
 
+@pytest.mark.parametrize(
+    ("gone", "statement"),
+    [
+        (["deep/__init__.py", "deep/tree.py"], "from model.deep.tree import VALUE"),
+        (["deep/tree.py"], "from model.deep.tree import VALUE"),
+        (["__init__.py", "deep/__init__.py", "deep/tree.py", "_core.abi3.so"], "import model"),
+        (["_core.abi3.so"], "import model._core"),
+    ],
+)
+def test_a_deleted_part_of_a_package(tmp_path: Path, gone: list[str], statement: str) -> None:
+    site = install(tmp_path / "site", "model", files=_NESTED)
+    for name in gone:
+        (site / "model" / name).unlink()
+    for folder in (site / "model" / "deep", site / "model"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    (found,) = judge("PKG006", measured(site))
+    assert (found.impact, found.confidence) == ("breaks", "likely")
+    assert found.predicted_error is not None
+    assert last_line(imports(statement, site)) == found.predicted_error
+
+
+def test_a_package_without_its_init_alone_is_a_namespace(tmp_path: Path) -> None:
+    """It is imported without an error, so none is predicted for the import."""
+    site = install(tmp_path / "site", "model", files=_NESTED)
+    (site / "model/deep/__init__.py").unlink()
+    (found,) = judge("PKG006", measured(site))
+    assert found.predicted_error is None
+    assert imports("import model.deep", site).returncode == 0
+
+
+_NESTED: dict[str, str | bytes] = {
+    "model/__init__.py": "",
+    "model/deep/__init__.py": "",
+    "model/deep/tree.py": "VALUE = 1\n",
+    "model/_core.abi3.so": b"\x7fELF",
+}
+
+
 def test_an_empty_and_a_patched_file(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "model", files={"model.py": "VALUE = 1\n"})
     (site / "model.py").write_text("VALUE = 2000\n")
