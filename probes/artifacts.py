@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 LAYER = "image"
 
-# A directory stands for the files below it.
+# A directory stands for the files below it: so many are read, and so many entries are looked at to count the others.
 FILE_LIMIT = 500
+ENTRY_LIMIT = 100000
 DEPTH_LIMIT = 6
 
 # Files up to this size have a digest of all of their bytes, as long as no more than the total is read. What is larger
@@ -31,6 +32,7 @@ DEPTH_LIMIT = 6
 WHOLE_LIMIT = 2 << 30
 TOTAL_LIMIT = 8 << 30
 BOTH_FROM = 64 << 20
+# What all files together may take, to their last one; a hostile one alone takes up to 15 s.
 SECONDS = 60.0
 ENDS = 8 << 20
 PIECE = 1 << 16
@@ -70,6 +72,7 @@ class _Files:
         self.modules = module_files.ModuleFiles(place, place.search_path + [self.directory])
         self.ends = time.time() + SECONDS
         self.left = TOTAL_LIMIT
+        self.entries = 0
 
     def measure(self, names: "List[str]") -> "Dict[str, Any]":
         files = {}  # type: Dict[str, Any]
@@ -78,17 +81,30 @@ class _Files:
             if not self.place.is_dir(path):
                 files[name] = self.file(name, path)
                 continue
-            found = 0
-            for inside in self.below(path, 0):
-                found += 1
-                if len(files) >= FILE_LIMIT:
-                    self.place.problem(name, "more than %d files; the rest was not read" % FILE_LIMIT)
-                    break
-                key = name.rstrip("/") + inside
-                files[key] = self.file(key, path.rstrip("/") + inside)
-            if not found:
-                self.place.problem(name, "a directory without files")
+            self.directory_of(name, path, files)
         return files
+
+    def directory_of(self, name: "str", path: "str", files: "Dict[str, Any]") -> "None":
+        """Read the files below a directory; what is left out of them is one problem."""
+        read = 0
+        left_out = []
+        for inside in self.below(path, 0):
+            key = name.rstrip("/") + inside
+            if len(files) >= FILE_LIMIT or self.late():
+                left_out.append(key)
+            else:
+                read += 1
+                files[key] = self.file(key, path.rstrip("/") + inside)
+        if left_out:
+            which = "%d files were read, and %d more were not, from %s on" % (read, len(left_out), left_out[0])
+            self.place.problem(name, "%s: %s" % (which, "there was no time" if self.late() else "these are the most"))
+        elif not read and self.entries <= ENTRY_LIMIT:
+            self.place.problem(name, "a directory without files")
+        if self.entries > ENTRY_LIMIT:
+            self.place.problem(name, "more than %d entries; the rest was not looked at" % ENTRY_LIMIT)
+
+    def late(self) -> "bool":
+        return time.time() > self.ends
 
     def path(self, name: "str") -> "str":
         """The absolute path that a name given by the user means over there."""
@@ -101,6 +117,9 @@ class _Files:
     def below(self, folder: "str", depth: "int") -> "Iterator[str]":
         """Files below a directory, sorted, each as ``/name``; hidden ones and linked directories are left out."""
         for name in self.place.list_dir(folder):
+            self.entries += 1
+            if self.entries > ENTRY_LIMIT:
+                return
             path = folder.rstrip("/") + "/" + name
             if name.startswith("."):
                 continue
@@ -115,6 +134,9 @@ class _Files:
                     yield "/" + name + inside
 
     def file(self, name: "str", path: "str") -> "Optional[Dict[str, Any]]":
+        if self.late():
+            self.place.problem(name, "not read: there was no time")
+            return {"format": "unreadable"}
         try:
             file = bounded.open_regular(self.place.real(path))
         except (FileNotFoundError, NotADirectoryError):

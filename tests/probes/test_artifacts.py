@@ -101,8 +101,38 @@ def test_a_directory_of_thousands_of_files_is_cut(tmp_path: Path, monkeypatch: p
     for number in range(5):
         (tmp_path / f"{number}.bin").write_bytes(b"x")
     place = place_of(tmp_path, ".")
-    assert len(measured(place)) == 3
-    assert "more than 3 files" in place.problems[0]["reason"]
+    assert list(measured(place)) == ["./0.bin", "./1.bin", "./2.bin"]
+    reason = "3 files were read, and 2 more were not, from ./3.bin on: these are the most"
+    assert place.problems == [{"where": ".", "reason": reason}]
+
+
+def test_a_tree_without_end_is_not_walked_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "ENTRY_LIMIT", 10)
+    for number in range(30):
+        (tmp_path / f"{number:02}" / "deep").mkdir(parents=True)
+    (tmp_path / "99.bin").write_bytes(b"x")
+    place = place_of(tmp_path, "/" + str(tmp_path).strip("/"))
+    assert measured(place) == {}
+    reasons = [problem["reason"] for problem in place.problems]
+    assert reasons == ["more than 10 entries; the rest was not looked at"]
+
+
+def test_all_files_together_have_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of a thousand files may take seconds, and the whole measurement would be ended with nothing to show."""
+    for name in "abcd":
+        (tmp_path / f"{name}.pkl").write_bytes(pickle.dumps([name]))
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "f.pkl").write_bytes(b"x")
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(artifacts.time, "time", lambda: next(clock))
+    place = place_of(tmp_path, ".", "a.pkl", "gone.pkl")
+    found = measured(place)
+    assert (found["./a.pkl"] or {})["format"] == "pickle"
+    assert found["a.pkl"] == {"format": "unreadable"}
+    assert "./e/f.pkl" not in found
+    (directory,) = [problem["reason"] for problem in place.problems if problem["where"] == "."]
+    assert directory.endswith(" on: there was no time")
+    assert {"where": "a.pkl", "reason": "not read: there was no time"} in place.problems
 
 
 @pytest.mark.skipif(os.name != "posix", reason="special files of POSIX")
