@@ -270,8 +270,7 @@ def _other(plan: _Plan, finding: Finding, fix: Fix) -> None:
         plan.note(fix.text, finding.code)
         return
     understood = {"apt": _apt, "variable": _variable, "docker-run": _flag, "dockerfile": _line}.get(fix.kind)
-    safe = fix.text.isprintable() and not _quotes_evidence(finding, fix)
-    if understood is None or not safe or not understood(plan, fix.text):
+    if understood is None or not fix.text.isprintable() or not understood(plan, fix.text):
         _leave_out(plan, finding, fix)
 
 
@@ -302,11 +301,31 @@ def _variable(plan: _Plan, text: str) -> bool:
 
 
 def _flag(plan: _Plan, text: str) -> bool:
-    words = _words(text)
-    if not words or not words[0].startswith("-"):
-        return False
+    """Options that rules speak of, each with its value: a measured value cannot bring another one (--privileged)."""
+    words = _words(text) or []
+    waiting = list(words)
+    while waiting:
+        name, sign, _ = waiting.pop(0).partition("=")
+        if name not in _FLAGS or not (sign or (waiting and waiting.pop(0))):
+            return False
     plan.flags[shlex.join(words)] = None
-    return True
+    return bool(words)
+
+
+_FLAGS = frozenset(
+    {
+        "-e",
+        "--cpus",
+        "--device",
+        "--gpus",
+        "--group-add",
+        "--memory",
+        "--pids-limit",
+        "--platform",
+        "--security-opt",
+        "--shm-size",
+    }
+)
 
 
 def _line(plan: _Plan, text: str) -> bool:
@@ -317,34 +336,32 @@ def _line(plan: _Plan, text: str) -> bool:
     if word == "FROM" and _IMAGE.fullmatch(text):
         plan.base.append(text)
         return True
-    first, *further = text.split("&&")
-    plain = word == "RUN" and not _SHELL.search(first) and all(_FURTHER.fullmatch(part.strip()) for part in further)
-    if plain or _USER.fullmatch(text):
-        plan.lines[text] = None
+    command = text.removeprefix("RUN ").removesuffix(_LDCONFIG)
+    words = _words(command) or []
+    if word == "RUN" and any(_is_shaped(words, shape) for shape in _COMMANDS):
+        plan.lines[f"RUN {shlex.join(words)}{_LDCONFIG if text.endswith(_LDCONFIG) else ''}"] = None
         return True
     return False
 
 
-# One command, and after it only such as have nothing measured in them.
-_SHELL = re.compile(r"[`;|<>&]|\$\(|\\$")
-_FURTHER = re.compile(r"ldconfig|locale-gen|update-ca-certificates|apt-get update|rm -rf /var/lib/apt/lists/\*")
-_USER = re.compile(r"USER [\w.:-]+")
+def _is_shaped(words: Sequence[str], shape: Sequence[str]) -> bool:
+    return len(words) == len(shape) and all(map(re.fullmatch, shape, words))
+
+
+_LDCONFIG = " && ldconfig"
+_PATH = r"(?!.*/\.\.?(?:/|$))/[\w@%+=:,./~ -]*[\w@%+=:,.~-]"
+# What rules have a Dockerfile run, word by word: what was measured is one word, and no option.
+_COMMANDS = (
+    ("chmod", r"\+x", _PATH),
+    ("rm", "-r?f", _PATH),
+    ("sed", "-i", re.escape(r"s/\r$//"), _PATH),
+    ("useradd", "--uid", r"\d+", "--create-home", "app"),
+)
 _IMAGE = re.compile(r"FROM [\w./:@-]+")
 
 
 def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-
-
-def _quotes_evidence(finding: Finding, fix: Fix) -> bool:
-    """Whether a measured text that could mean something to a shell stands in the fix."""
-    texts = [finding.subject.name]
-    for entry in finding.evidence:
-        texts += [*entry.path, *([entry.value] if isinstance(entry.value, str) else [])]
-    return any(len(text) > 2 and _MEANT.search(text) and text in fix.text for text in texts)
-
-
-_MEANT = re.compile(r"[\s;&|`$()<>\"'\\*?!#]")
 
 
 def _leave_out(plan: _Plan, finding: Finding, fix: Fix) -> None:

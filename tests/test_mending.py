@@ -265,6 +265,44 @@ def test_lines_of_a_dockerfile_are_valid_and_in_order() -> None:
     assert "# Take PYTHONPATH out" in text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RUN chmod +x '/app/my start.sh'",
+        "RUN rm -f /usr/lib/libcuda.so.1 && ldconfig",
+        "RUN rm -rf /usr/local/cuda-12.8/compat && ldconfig",
+        "RUN useradd --uid 1000 --create-home app",
+    ],
+)
+def test_a_command_of_a_rule_is_taken_as_it_is(line: str) -> None:
+    assert typed(finding("X", ("dockerfile", line)), kind="dockerfile") == [line]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("dockerfile", "RUN chmod +x /app/my start.sh"),
+        ("dockerfile", "RUN rm -rf /usr/local/cuda/compat /"),
+        ("dockerfile", "RUN rm -rf /usr/local/cuda/compat/../../.."),
+        ("dockerfile", "RUN rm -rf /"),
+        ("dockerfile", "RUN rm -f -- /a"),
+        ("dockerfile", "RUN sed -i 's/.*/touch pwned/' /app/start.sh"),
+        ("dockerfile", "RUN chmod +x '/app/$(touch pwned)'"),
+        ("dockerfile", "RUN chmod +x /app && touch pwned && ldconfig"),
+        ("dockerfile", "RUN useradd --uid 0x0 --create-home app"),
+        ("docker-run", "-e X=1 --privileged"),
+        ("docker-run", "--volume=/:/host"),
+        ("docker-run", "-e"),
+        ("docker-run", "image"),
+    ],
+)
+def test_what_no_rule_would_type_is_left_to_the_reader(kind: str, text: str) -> None:
+    found = fixes(report(finding("X", (kind, text))), "dockerfile")
+    assert commands(found) == []
+    assert f"X: by hand: {text}\n" in found
+    assert "docker run" not in found
+
+
 # What environments would like to have typed
 
 EVIL = (
