@@ -21,7 +21,7 @@ from . import common, elf, elf_symbols, importers, library_answers, library_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
+    from typing import AbstractSet, Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple  # noqa: F401
 
     from .common import Place
     from .library_files import File
@@ -140,7 +140,7 @@ class Measurement:
         self.lent = {}  # type: Dict[str, Dict[str, Dict[str, str]]]
         self._preloading = {}  # type: Dict[str, bool]
         self._by_name = None  # type: Optional[Dict[str, Dict[str, Library]]]
-        self._unanswered = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
+        self._unanswered = {}  # type: Dict[Tuple[int, int], AbstractSet[bytes]]
 
     def facts(self) -> "Dict[str, Any]":
         self._read_files()
@@ -489,8 +489,8 @@ class Measurement:
             for mapped in walk.mapped:
                 if mapped.library.identity not in self.symbols.needs:
                     self.symbols.read(mapped.library, None)
-        self.symbols.close()
         everywhere = [mapped.library for mapped in program]
+        self.symbols.close(everywhere)
         for file in self.environment.files:
             opened = self.walks.get(file.key)
             if opened is None or opened.failed:
@@ -500,7 +500,7 @@ class Measurement:
             total = 0
             # Relocation begins with what was mapped last (glibc elf/dl-open.c, dl_open_worker_begin).
             for mapped in reversed(walk.mapped):
-                keys = self._own_missing(mapped, walk, everywhere)
+                keys = self._own_missing(mapped, walk)
                 if keys:
                     scope = [one.library for one in walk.mapped]
                     keys = self.symbols.missing(keys, scope)
@@ -514,12 +514,11 @@ class Measurement:
                 self.record(file)["undefined"] = lacking
                 self.record(file)["undefined_count"] = total
 
-    def _own_missing(self, mapped: "Mapped", walk: "Walk", everywhere: "List[Library]") -> "FrozenSet[bytes]":
+    def _own_missing(self, mapped: "Mapped", walk: "Walk") -> "AbstractSet[bytes]":
         """What a library needs and neither the program nor its own needs offer: the same in every walk."""
         identity = mapped.library.identity
         if identity not in self._unanswered:
-            keys = self.symbols.needs.get(identity, frozenset())
-            keys = self.symbols.missing(keys, everywhere)
+            keys = self.symbols.beyond_program(mapped.library)
             if keys:
                 scope = {}  # type: Dict[Tuple[int, int], Library]
                 waiting = [mapped]
@@ -535,14 +534,14 @@ class Measurement:
             self._unanswered[identity] = keys
         return self._unanswered[identity]
 
-    def _without_missing_versions(self, file: "File", keys: "FrozenSet[bytes]") -> "FrozenSet[bytes]":
+    def _without_missing_versions(self, file: "File", keys: "AbstractSet[bytes]") -> "AbstractSet[bytes]":
         lacking = self.records.get(file.key, {}).get("missing_versions")
         if not lacking:
             return keys
         versions = {version.encode("utf-8") for table in lacking.values() for version in table}
         return frozenset(key for key in keys if key.partition(b"@")[2] not in versions)
 
-    def _without_driver(self, mapped: "Mapped", walk: "Walk", keys: "FrozenSet[bytes]") -> "FrozenSet[bytes]":
+    def _without_driver(self, mapped: "Mapped", walk: "Walk", keys: "AbstractSet[bytes]") -> "AbstractSet[bytes]":
         """What a library of the driver may define, that is not here: unknown, so not missing."""
         if any(answer.library is None and answer.reason == "driver" for _, answer in mapped.edges):
             return frozenset()
@@ -551,7 +550,7 @@ class Measurement:
         return keys
 
     def _name_symbols(
-        self, file: "File", mapped: "Mapped", keys: "FrozenSet[bytes]", lacking: "Dict[str, Any]"
+        self, file: "File", mapped: "Mapped", keys: "AbstractSet[bytes]", lacking: "Dict[str, Any]"
     ) -> "int":
         if self.symbols.musl:
             ordered = sorted(keys)

@@ -35,6 +35,7 @@ class SymbolTable:
         self._asked = {}  # type: Dict[Tuple[int, int], Tuple[Set[bytes], Set[bytes]]]
         self._kept = None  # type: Optional[Tuple[Elf, elf_symbols.Lookup]]
         self._wanted = frozenset()  # type: FrozenSet[bytes]
+        self._everywhere = set()  # type: Set[bytes]
 
     def read(self, library: "Library", definition: "Optional[bytes]") -> "bool":
         """Read what a file needs; whether it has ``definition``."""
@@ -49,13 +50,15 @@ class SymbolTable:
         self.needs[library.identity] = {key.split(b"@", 1)[0] for key in symbols.needs} if self.musl else symbols.needs
         return symbols.defines
 
-    def close(self) -> "None":
-        """All needs are known: only what they name is kept of the definitions."""
+    def close(self, program: "Iterable[Library]") -> "None":
+        """All needs are known: only what they name is kept of the definitions. ``program`` answers everybody first."""
         wanted = set()  # type: Set[bytes]
         for keys in self.needs.values():
             wanted |= keys
         wanted.update([key.split(b"@", 1)[0] for key in wanted])
         self._wanted = frozenset(wanted)
+        for library in program:
+            self._everywhere |= self.offers(library).offers
 
     def offers(self, library: "Library") -> "elf_symbols.Symbols":
         found = self._offers.get(library.identity)
@@ -68,6 +71,10 @@ class SymbolTable:
                 self.place.problem(library.path, error.reason)
             self._offers[library.identity] = found
         return found
+
+    def beyond_program(self, library: "Library") -> "AbstractSet[bytes]":
+        """What ``library`` needs and the program, with all that its start maps, does not define."""
+        return self.needs.get(library.identity, frozenset()) - self._everywhere
 
     def missing(self, keys: "AbstractSet[bytes]", scope: "Iterable[Library]") -> "AbstractSet[bytes]":
         """Those of ``keys`` that no library of the scope defines under the very key."""
