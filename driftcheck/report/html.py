@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
-from driftcheck.findings import Confidence, Finding, Fix, Identity, Impact
+from driftcheck.findings import Finding, Fix, Identity, Impact
 from driftcheck.report import cleaning, phrases
 from driftcheck.report.agreement import agreement, section_order, sections_of
 from driftcheck.report.cards import Card, Deck, answer, deck
@@ -197,7 +197,6 @@ def _templates() -> jinja2.Environment:
     environment.globals.update(
         phrases=phrases,
         Impact=Impact,
-        Confidence=Confidence,
         letter=letter,
         told=told,
         link=_link,

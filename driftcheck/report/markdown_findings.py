@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftcheck.findings import Confidence, Finding, Fix, Impact
+from driftcheck.findings import Finding, Fix, Impact
 from driftcheck.report import phrases
 from driftcheck.report.cleaning import block, code, markdown
 from driftcheck.report.markdown_page import Page
@@ -106,20 +106,17 @@ def _by_code(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def one_line(page: Page, finding: Finding) -> str:
-    return f"- {code(finding.code, limit=12)} {markdown(finding.title, limit=page.room.title)}{_sure(finding)}"
-
-
-def _sure(finding: Finding) -> str:
-    return "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
+    return f"- {code(finding.code, limit=12)} {markdown(finding.title, limit=page.room.title)}{phrases.sure(finding)}"
 
 
 def _finding(page: Page, finding: Finding, word: str, effects: str = "") -> None:
     impact = word.upper()
     title = markdown(finding.title, limit=page.room.title)
-    parts = [f"### {impact} {code(finding.code, limit=12)} {title}{_sure(finding)}"]
+    parts = [f"### {impact} {code(finding.code, limit=12)} {title}{phrases.sure(finding)}"]
     if finding.predicted_error:
-        likely = "" if finding.confidence is Confidence.CERTAIN else "probably "
-        parts.append(f"What one would {likely}see:\n\n" + block(finding.predicted_error, "text", limit=6))
+        parts.append(
+            f"What one would {phrases.probably(finding)}see:\n\n" + block(finding.predicted_error, "text", limit=6)
+        )
     parts += _fixes(finding.fix)
     if finding.explanation:
         parts.append(markdown(finding.explanation, limit=page.room.prose))

@@ -176,6 +176,16 @@ def answers(target: Target, finding: Finding) -> bool:
     return target.error is not None and target.error.finding == finding.identity
 
 
+def sure(finding: Finding) -> str:
+    """`` (likely)`` after a title; nothing where it is certain."""
+    return "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
+
+
+def probably(finding: Finding) -> str:
+    """Before what one would see; nothing where it is certain."""
+    return "" if finding.confidence is Confidence.CERTAIN else "probably "
+
+
 def count(number: int, word: str, plural: str = "") -> str:
     """``1 finding``, ``3 findings``."""
     return f"{number:,} {word if number == 1 else plural or word + 's'}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftcheck.findings import Confidence
 from driftcheck.report import phrases
 from driftcheck.report.cleaning import line, lines, prose
 
@@ -21,16 +20,14 @@ _TITLE = 300
 
 def title(finding: Finding) -> str:
     """The finding in one line: ``numpy 2.1.3 where pandas needs numpy<2 (likely)``."""
-    sure = "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
-    return prose(finding.title, _TITLE) + sure
+    return prose(finding.title, _TITLE) + phrases.sure(finding)
 
 
 def error(finding: Finding) -> list[str]:
     """What one would see, indented under its heading; empty where nothing is printed."""
     if not finding.predicted_error:
         return []
-    likely = "" if finding.confidence is Confidence.CERTAIN else "probably "
-    return [f"You would {likely}see:", *_indented(lines(finding.predicted_error, 6))]
+    return [f"You would {phrases.probably(finding)}see:", *_indented(lines(finding.predicted_error, 6))]
 
 
 def fixes(finding: Finding) -> list[str]:

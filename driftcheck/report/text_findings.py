@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from driftcheck.findings import Confidence, Finding, Fix, Impact
+from driftcheck.findings import Finding, Fix, Impact
 from driftcheck.report import phrases
 from driftcheck.report.cleaning import line, lines, prose
 from driftcheck.report.phrases import Told
@@ -108,7 +108,7 @@ def _effects(page: Page, group: Told, margin: str) -> None:
         impact = phrases.IMPACT_WORDS[one.impact].upper()
         code = line(one.code, 12)
         room = page.width - len(margin) - len(impact) - cells(code) - 4
-        title = page.fitted(prose(one.title, 300) + _sure(one), max(room, 20))
+        title = page.fitted(prose(one.title, 300) + phrases.sure(one), max(room, 20))
         page.add(margin, (impact, _STYLES[one.impact]), "  ", (code, "bold"), "  ", title)
         if one.predicted_error not in said:
             page.add(margin, "    ", (lines(one.predicted_error or "", 1)[0], "red"))
@@ -120,10 +120,6 @@ def _effects(page: Page, group: Told, margin: str) -> None:
         page.add(f"{margin}... and {len(worse) - len(shown):,} more (--all)")
     if len(group.effects) > len(worse):
         page.add(f"{margin}{phrases.count(len(group.effects) - len(worse), 'note')} (--all)")
-
-
-def _sure(finding: Finding) -> str:
-    return "" if finding.confidence is Confidence.CERTAIN else f" ({finding.confidence.value})"
 
 
 def one_line_each(page: Page, findings: Sequence[Finding], limit: int) -> None:
@@ -140,15 +136,14 @@ def _finding(page: Page, report: Report, finding: Finding, word: str | None = No
     page.gap()
     impact = (word or phrases.IMPACT_WORDS[finding.impact]).upper()
     code = line(finding.code, 12)
-    sure = _sure(finding)
     page.wrapped(
-        prose(finding.title, 300) + sure,
+        prose(finding.title, 300) + phrases.sure(finding),
         [(impact, _STYLES[finding.impact]), ("  ", ""), (code, "bold"), ("  ", "")],
         indent=4,
         style="bold",
     )
     if finding.predicted_error:
-        page.add("  ", ("You would see", "dim") if sure == "" else ("You would probably see", "dim"))
+        page.add("  ", (f"You would {phrases.probably(finding)}see", "dim"))
         for row in lines(finding.predicted_error):
             page.add("      ", (row, "red"))
     _fixes(page, finding.fix)
