@@ -44,6 +44,17 @@ def distributions_of_change(change: Change) -> set[str]:
     return {name for name in found if isinstance(name, str)}
 
 
+def is_record(change: Change) -> bool:
+    """Whether a changed fact says that a distribution has other files, by its RECORD."""
+    return len(change.path) == 5 and change.path[:2] == DISTRIBUTIONS and change.path[3] == "record"
+
+
+def is_platform_tag(change: Change) -> bool:
+    """Whether a changed fact is a wheel tag that names a platform."""
+    path = change.path
+    return len(path) == 5 and path[:2] == DISTRIBUTIONS and path[3] == "tags" and not path[4].endswith("-any")
+
+
 def is_of_variable(change: Change, finding: Finding) -> bool:
     """Whether a changed fact is one of the variable that a finding is about."""
     return change.path[:3] == ("variables", "variables", finding.subject.name)

@@ -96,7 +96,7 @@ class PY001(Drift):
             return _follows_in_python(change)
         if change.section == "packages":
             return (
-                _is_record(change)
+                effects.is_record(change)
                 or _is_interpreter_tag(change)
                 or _same_but_version(change)
                 or wheels.explained_by_marker(finding.evidence, change.path)
@@ -208,10 +208,6 @@ def _follows_in_python(change: Change) -> bool:
         if change.kind != "changed":
             return isinstance(text, str) and _VERSIONED_FOLDER.search(text) is not None
     return _same_but_version(change)
-
-
-def _is_record(change: Change) -> bool:
-    return len(change.path) == 5 and change.path[1] == "distributions" and change.path[3] == "record"
 
 
 def _is_interpreter_tag(change: Change) -> bool:

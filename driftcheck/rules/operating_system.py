@@ -88,8 +88,8 @@ class SYS001(Drift):
             return path[1] not in _OF_PYTHON_ITSELF and path[1:3] != ("tags", "interpreters")
         if change.section == "packages":
             return (
-                _is_platform_tag(change)
-                or _is_record(change)
+                effects.is_platform_tag(change)
+                or effects.is_record(change)
                 or (len(path) == 4 and path[3] == "location")
                 or wheels.explained_by_marker(finding.evidence, path)
             )
@@ -133,20 +133,6 @@ def platform_of(snapshot: Snapshot) -> str | None:
     """sys.platform of the interpreter."""
     found: str | None = lookup(snapshot, ("python", "platform", "system"))
     return found
-
-
-def _is_record(change: Change) -> bool:
-    return len(change.path) == 5 and change.path[1] == "distributions" and change.path[3] == "record"
-
-
-def _is_platform_tag(change: Change) -> bool:
-    """A wheel tag that names a platform."""
-    return (
-        len(change.path) == 5
-        and change.path[1] == "distributions"
-        and change.path[3] == "tags"
-        and not change.path[4].endswith("-any")
-    )
 
 
 class SYS002(Drift):
@@ -235,7 +221,7 @@ class SYS002(Drift):
                 ("tags", "platforms"),
             }
         if change.section == "packages":
-            return _is_record(change) or (_is_platform_tag(change) and "linux" in path[4])
+            return effects.is_record(change) or (effects.is_platform_tag(change) and "linux" in path[4])
         return change.section == "system" and path[1] == "libc"
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:

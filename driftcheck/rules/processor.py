@@ -93,9 +93,11 @@ class CPU001(Drift):
                 ("tags", "platforms"),
             }
         if change.section == "packages":
-            tag = len(path) == 5 and path[3] == "tags" and not path[4].endswith("-any")
-            record = len(path) == 5 and path[3] == "record"
-            return tag or record or wheels.explained_by_marker(finding.evidence, path)
+            return (
+                effects.is_platform_tag(change)
+                or effects.is_record(change)
+                or wheels.explained_by_marker(finding.evidence, path)
+            )
         if change.section == "system":
             return path[1:3] == ("packages", "packages") and _names_architecture(path[-1])
         return change.section in {"system", "programs", "libraries"} and _same_but_architecture(change)
