@@ -91,15 +91,6 @@ def torch(texts: "List[str]") -> "Dict[str, Any]":
     return record
 
 
-def torch_companion(texts: "List[str]") -> "Dict[str, Any]":
-    """``torchvision/version.py``: ``__version__ = '0.28.0+cu130'``."""
-    stated = assignments(texts[0])
-    version = stated.get("__version__") or stated.get("version")
-    record = {"version": version}  # type: Dict[str, Any]
-    record.update(local_label(version))
-    return record
-
-
 def jaxlib(texts: "List[str]") -> "Dict[str, Any]":
     """``jaxlib/version.py``: ``_release_version: str = '0.10.2'``; older ones only ``__version__ = "0.4.7"``.
 
@@ -176,8 +167,8 @@ def cupy(texts: "List[str]") -> "Dict[str, Any]":
 
 
 def versioned(texts: "List[str]") -> "Dict[str, Any]":
-    """``triton/__init__.py``: ``__version__ = '3.9.0'``; ``vllm/_version.py``: ``__version__ = version = '0.33.0'``,
-    with a local part where the build is not the default one (``0.10.1+cu128``).
+    """``triton/__init__.py``: ``__version__ = '3.9.0'``; ``vllm/_version.py``: ``__version__ = version = '0.33.0'``;
+    ``torchvision/version.py``: ``__version__ = '0.28.0+cu130'``. The local part says what it was built for.
     """
     stated = assignments(texts[0])
     version = stated.get("__version__") or stated.get("version")
@@ -217,8 +208,8 @@ def _text(value: "Any") -> "Optional[str]":
 
 _READERS = (
     ("torch", ("torch/version.py",), torch),
-    ("torchvision", ("torchvision/version.py",), torch_companion),
-    ("torchaudio", ("torchaudio/version.py",), torch_companion),
+    ("torchvision", ("torchvision/version.py",), versioned),
+    ("torchaudio", ("torchaudio/version.py",), versioned),
     ("jax", ("jax/version.py",), jaxlib),
     ("jaxlib", ("jaxlib/version.py",), jaxlib),
     ("tensorflow", ("tensorflow/python/platform/build_info.py",), tensorflow),
