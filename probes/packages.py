@@ -247,10 +247,21 @@ def read_direct_url(place: "Place", path: "str") -> "Optional[Dict[str, Any]]":
         if vcs:
             result["vcs"] = str(vcs.get("vcs", ""))
             result["commit"] = str(vcs.get("commit_id", ""))
+        if result["editable"] and _is_gone(place, result["url"]):
+            result["gone"] = True
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         place.problem(path, "not a direct_url.json as PEP 610 defines it")
         return None
     return result
+
+
+def _is_gone(place: "Place", url: "str") -> "bool":
+    """Whether the source directory of an editable install is not there (on systems whose paths begin with /)."""
+    if os.sep != "/" or not url.startswith("file:///"):
+        return False
+    from urllib.parse import unquote  # few environments have such an install
+
+    return not place.is_dir(unquote(url[len("file://") :]))
 
 
 def imported_one(same: "List[Install]") -> "Install":

@@ -93,9 +93,11 @@ def environment(place: "Place", prefix: "str", standard: "str") -> "Dict[str, An
     configuration = place.read_text(os.path.join(prefix, "pyvenv.cfg"), 1 << 16)
     if configuration is not None:
         settings = parse_pyvenv(configuration)
+        made_with = settings.get("version_info", settings.get("version", "")).split(".")[:2]
         return {
             "kind": "venv",
             "creator": "virtualenv" if "virtualenv" in settings else "uv" if "uv" in settings else "venv",
+            "made_with": ".".join(made_with) if len(made_with) > 1 and all(map(str.isdigit, made_with)) else None,
             "system_site_packages": settings.get("include-system-site-packages", "false").lower() == "true",
             "externally_managed": False,
         }

@@ -17,6 +17,7 @@ MODULES = (
     "copied",
     "forced_versions",
     "interpreter",
+    "virtual_environments",
     "processor",
     "machine_fit",
     "operating_system",

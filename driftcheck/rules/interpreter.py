@@ -197,7 +197,7 @@ def _interpreter_fix(python: Mapping[str, Any]) -> tuple[Fix, ...]:
 
 def _follows_in_python(change: Change) -> bool:
     key = change.path[1]
-    if key in _OF_THE_BUILD:
+    if key in _OF_THE_BUILD or change.path[1:] == ("environment", "made_with"):
         return True
     if key == "tags":
         return len(change.path) > 2 and change.path[2] == "interpreters"

@@ -40,6 +40,23 @@ def test_pyvenv_is_read_as_site_reads_it() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("version = 3.11.7", "3.11"),
+        ("version_info = 3.12.1.final.0", "3.12"),
+        ("version_info=3.13", "3.13"),
+        ("version = three.eleven", None),
+        ("version = 3", None),
+        ("", None),
+    ],
+)
+def test_the_version_that_an_environment_was_made_with(tmp_path: Path, line: str, version: str | None) -> None:
+    """As venv, virtualenv and uv write it, and as nobody does."""
+    (tmp_path / "pyvenv.cfg").write_text(f"home = /usr/bin\n{line}\n")
+    assert python.environment(place(), str(tmp_path), "/usr/lib/python3.11")["made_with"] == version
+
+
 def test_modules_that_hide_the_standard_library(tmp_path: Path) -> None:
     first, standard = tmp_path / "first", Path(subprocess.__file__).parent
     first.mkdir()

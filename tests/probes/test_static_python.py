@@ -163,7 +163,8 @@ def test_an_environment_whose_home_is_elsewhere_in_the_root(tmp_path: Path) -> N
     assert facts["search_path_files"] == {f"{site_packages}/x.pth": {"adds": 3, "runs": 1}}
     assert (facts["prefix"], facts["base_prefix"]) == ("/srv/venv", "/opt/python")
     assert facts["environment"] == {
-        "kind": "venv", "creator": "uv", "system_site_packages": False, "externally_managed": False,
+        "kind": "venv", "creator": "uv", "made_with": None, "system_site_packages": False,
+        "externally_managed": False,
     }  # fmt: skip
 
 
