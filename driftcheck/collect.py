@@ -124,6 +124,8 @@ def collect(channel: Channel, interpreter: Interpreter, request: Request, servic
             "image_config": request.image_config,
             "try_imports": list(request.try_imports),
             "artifacts": list(request.artifacts),
+            # Elsewhere processes may be counted (a container's pids.max), and one that outlives us is not ended.
+            "beside": local,
         },
         compiled=local,
     )
