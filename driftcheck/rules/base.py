@@ -126,6 +126,16 @@ def at(snapshot: Snapshot, side: str, *path: str) -> Evidence:
     return Evidence(side, path, lookup(snapshot, path))
 
 
+def held(snapshot: Snapshot, side: str, *paths: tuple[str, ...]) -> list[Evidence]:
+    """Those of these facts that the snapshot holds, as evidence."""
+    found = []
+    for path in paths:
+        table = lookup(snapshot, path[:-1]) if len(path) > 1 else snapshot.facts(path[0])
+        if isinstance(table, dict) and path[-1] in table:
+            found.append(Evidence(side, path, table[path[-1]]))
+    return found
+
+
 def lookup(snapshot: Snapshot, path: Sequence[str]) -> Any:
     """The fact at ``(section, key, key, ...)``, or None."""
     value: Any = snapshot.facts(path[0])

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
@@ -134,7 +133,7 @@ class BOX002(Drift):
                 predicted_error="Killed",
                 evidence=[
                     at(target, "target", *path),
-                    *wheels.present(baseline, "baseline", path, ("machine", "memory_bytes")),
+                    *held(baseline, "baseline", path, ("machine", "memory_bytes")),
                 ],
                 fix=[Fix("docker-run", f"--memory={-(-had // (1 << 30))}g")],
             )
@@ -278,7 +277,7 @@ class BOX009(Contradiction):
             f"{architecture} is emulated ({emulation})",
             Subject("machine", "emulation"),
             f"The machine is of another architecture, and {emulation} translates every instruction.",
-            evidence=wheels.present(target, "target", ("machine", "emulation"), ("machine", "architecture")),
+            evidence=held(target, "target", ("machine", "emulation"), ("machine", "architecture")),
             fix=[
                 Fix(
                     "advice",

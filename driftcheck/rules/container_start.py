@@ -9,7 +9,7 @@ from typing import Any
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.base import Contradiction, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
@@ -138,9 +138,9 @@ class BOX011(Contradiction):
             return
         there = lookup(baseline, ("service", "start", "problem")) if baseline is not None else None
         evidence = [at(target, "target", "service", "start", "problem")]
-        evidence += wheels.present(target, "target", ("service", "entrypoint"), ("service", "command"))
+        evidence += held(target, "target", ("service", "entrypoint"), ("service", "command"))
         if baseline is not None and there is None:
-            evidence += wheels.present(baseline, "baseline", ("service", "start", "interpreter"))
+            evidence += held(baseline, "baseline", ("service", "start", "interpreter"))
         steps = "; ".join(start["chain"])
         reason = start["reason"]
         if start["interpreter"] is not None:

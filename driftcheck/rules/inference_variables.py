@@ -10,9 +10,9 @@ from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
 from driftcheck.knowledge import variables as known
-from driftcheck.rules import effects, wheels
+from driftcheck.rules import effects
 from driftcheck.rules import requirements as req
-from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.variables import variable
 from driftcheck.snapshot import Snapshot
@@ -82,8 +82,8 @@ def changed(rule: Drift, row: known.VariableDifference, baseline: Snapshot, targ
     before, after = variable(baseline, row.variable), variable(target, row.variable)
     by = reader(target, row.read_by, row.versions)
     evidence = [
-        *wheels.present(baseline, "baseline", ("variables", "variables", row.variable)),
-        *wheels.present(target, "target", ("variables", "variables", row.variable)),
+        *held(baseline, "baseline", ("variables", "variables", row.variable)),
+        *held(target, "target", ("variables", "variables", row.variable)),
     ]
     if by:
         evidence.append(at(target, "target", *DISTRIBUTIONS, by, "version"))

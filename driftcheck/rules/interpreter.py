@@ -12,7 +12,7 @@ from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subj
 from driftcheck.knowledge import tables
 from driftcheck.rules import effects, wheels
 from driftcheck.rules import requirements as req
-from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
@@ -354,8 +354,8 @@ class PY003(Drift):
             ]
             evidence = [
                 at(target, "target", "python", "missing_modules", module),
-                *wheels.present(baseline, "baseline", ("python", "missing_modules")),
-                *wheels.present(target, "target", ("python", "base_executable")),
+                *held(baseline, "baseline", ("python", "missing_modules")),
+                *held(target, "target", ("python", "base_executable")),
             ]
             evidence += [at(target, "target", *DISTRIBUTIONS, name, "version") for name, _ in needing]
             users = wheels.listed([name for name, _ in needing])

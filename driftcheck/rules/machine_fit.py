@@ -11,7 +11,7 @@ from driftcheck.knowledge import tables
 from driftcheck.rules import requirements as req
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.base import Contradiction, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.processor import LEVELS, SAME_PROCESSOR
 from driftcheck.snapshot import Snapshot
@@ -69,7 +69,7 @@ class CPU003(Contradiction):
             evidence=[
                 at(target, "target", "machine", "level"),
                 *[at(target, "target", *DISTRIBUTIONS, one, "version") for one in known],
-                *wheels.present(target, "target", ("machine", "cpu", "model")),
+                *held(target, "target", ("machine", "cpu", "model")),
             ],
             fix=[
                 *[Fix("pip", f'python -m pip install "{_OLDER[one]}"') for one in known if one in _OLDER],

@@ -10,7 +10,7 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import effects, wheels
-from driftcheck.rules.base import Drift, Sides, at, lookup
+from driftcheck.rules.base import Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.inference_variables import changed, differing, hidden
 from driftcheck.rules.library_choices import SYSTEM_BLAS, blas_maker
@@ -195,8 +195,8 @@ class NUM006(Drift):
             "Sets of strings come in another order"
             + (", and in a new one at each start." if after is None else " than in the baseline."),
             evidence=[
-                *wheels.present(baseline, "baseline", ("variables", "variables", name)),
-                *wheels.present(target, "target", ("variables", "variables", name)),
+                *held(baseline, "baseline", ("variables", "variables", name)),
+                *held(target, "target", ("variables", "variables", name)),
             ],
             fix=[Fix("variable", f"{name}={before}"), Fix("dockerfile", f"ENV {name}={before}")],
         )
@@ -267,7 +267,7 @@ class NUM007(Drift):
             entry
             for flag in (*lost, *won)
             for side, snapshot in sides
-            for entry in wheels.present(snapshot, side, ("machine", "cpu", "flags", flag))
+            for entry in held(snapshot, side, ("machine", "cpu", "flags", flag))
         ]
         if other_maker:
             evidence += [at(snapshot, side, "machine", "cpu", "vendor") for side, snapshot in sides]

@@ -152,7 +152,7 @@ def _marker(text: str) -> Marker | None:
         return None
 
 
-def _holds(marker_text: str, environment: Mapping[str, str], extras: frozenset[str]) -> bool:
+def holds(marker_text: str, environment: Mapping[str, str], extras: frozenset[str] = frozenset()) -> bool:
     """Whether a marker is true for the environment with any of these extras; false where it cannot be
     judged.
     """
@@ -187,7 +187,7 @@ def requested_extras(distributions: Facts, environment: Mapping[str, str]) -> di
         owner = waiting.pop()
         own = extras.get(owner, frozenset())
         for text, marker in distributions[owner]["requires"].items():
-            if "[" not in text or not _holds(marker, environment, own):
+            if "[" not in text or not holds(marker, environment, own):
                 continue
             wanted = _requirement(text)
             if wanted is None or not wanted.extras:
@@ -221,7 +221,7 @@ def requirements_of(distributions: Facts, python: Facts) -> dict[str, list[tuple
         found[owner] = [
             (canonicalize_name(wanted.name), wanted, text)
             for text, marker in sorted(distributions[owner]["requires"].items())
-            if _holds(marker, environment, own) and (wanted := _requirement(text)) is not None
+            if holds(marker, environment, own) and (wanted := _requirement(text)) is not None
         ]
     return found
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, at, lookup
+from driftcheck.rules.base import Contradiction, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.rules.variables import cpus_in_sight, started
 from driftcheck.snapshot import Snapshot
@@ -64,7 +63,7 @@ class ENV007(Contradiction):
                 evidence=[
                     at(target, "target", *path),
                     at(target, "target", "limits", "cpus"),
-                    *wheels.present(target, "target", ("variables", "variables", variable)),
+                    *held(target, "target", ("variables", "variables", variable)),
                     at(target, "target", *DISTRIBUTIONS, present[0], "version"),
                 ],
                 fix=[

@@ -7,8 +7,7 @@ from typing import Any
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import wheels
-from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
+from driftcheck.rules.base import Contradiction, Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS
 from driftcheck.snapshot import Snapshot
 
@@ -121,7 +120,7 @@ class ENV001(Contradiction):
             f"{seen} CPUs are in sight and no variable says otherwise. OpenMP and BLAS do not read the "
             "control group's quota, so the process is throttled in each period.",
             evidence=[
-                *wheels.present(
+                *held(
                     target,
                     "target",
                     ("limits", "cgroup", "cpu_quota"),
@@ -217,7 +216,7 @@ class ENV002(Drift):
                 continue
             words.append(f"{name} {_set(baseline, name)} -> {_set(target, name)}")
             for side, snapshot in (("baseline", baseline), ("target", target)):
-                evidence += wheels.present(snapshot, side, ("variables", "variables", name))
+                evidence += held(snapshot, side, ("variables", "variables", name))
         numbers = [started(snapshot, "OMP_NUM_THREADS") for snapshot in (baseline, target)]
         if None not in numbers and numbers[0] != numbers[1] and "OMP_NUM_THREADS" not in differing:
             words.append(f"CPUs in sight {numbers[0]} -> {numbers[1]}")
@@ -306,8 +305,8 @@ class ENV003(Drift):
                 Subject("variable", name),
                 f"{name}={value} {what}.",
                 evidence=[
-                    *wheels.present(baseline, "baseline", ("variables", "variables", name)),
-                    *wheels.present(target, "target", ("variables", "variables", name)),
+                    *held(baseline, "baseline", ("variables", "variables", name)),
+                    *held(target, "target", ("variables", "variables", name)),
                 ],
                 fix=[Fix("variable", f"unset {name}" if after else f"{name}={value}")],
             )
@@ -324,7 +323,7 @@ class ENV003(Drift):
         return (
             name == "LD_LIBRARY_PATH"
             and change.path[:2] == ("programs", "libraries")
-            and "LD_LIBRARY_PATH" in set(wheels.texts([change.before, change.after]))
+            and "LD_LIBRARY_PATH" in set(_texts([change.before, change.after]))
         )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
@@ -350,3 +349,16 @@ _ALLOCATORS = ("jemalloc", "tcmalloc", "mimalloc")
 
 def _entries(value: str) -> list[str]:
     return value.split(";" if ";" in value else ":")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a fact, keys and values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, entry in value.items():
+            yield key
+            yield from _texts(entry)
+    elif isinstance(value, list):
+        for entry in value:
+            yield from _texts(entry)

@@ -6,11 +6,9 @@ name the cause once, and ask here whether the cause has reached the installed wh
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from packaging.markers import InvalidMarker, Marker, UndefinedComparison, UndefinedEnvironmentName
 from packaging.tags import Tag
 
 from driftcheck.findings import Evidence, Fix
@@ -144,8 +142,8 @@ def by_marker(baseline: Snapshot, target: Snapshot, variables: Sequence[str]) ->
                 if (
                     any(variable in marker for variable in variables)
                     and req_name(text) in only
-                    and _holds(marker, environments[side])
-                    and not _holds(marker, environments[other])
+                    and req.holds(marker, environments[side])
+                    and not req.holds(marker, environments[other])
                 ):
                     found.append(Evidence(side, (*DISTRIBUTIONS, owner, "requires", text), marker))
     return found[:MARKERS_SHOWN]
@@ -177,36 +175,5 @@ def req_name(requirement: str) -> str:
     return normalised
 
 
-def _environment(snapshot: Snapshot) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(req.marker_environment(snapshot.facts("python") or {}).items()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _holds(marker: str, environment: tuple[tuple[str, str], ...]) -> bool:
-    try:
-        return Marker(marker).evaluate({**dict(environment), "extra": ""})
-    except (InvalidMarker, UndefinedComparison, UndefinedEnvironmentName, ValueError):
-        return False
-
-
-def present(snapshot: Snapshot, side: str, *paths: tuple[str, ...]) -> list[Evidence]:
-    """Those of these facts that the snapshot holds, as evidence."""
-    found = []
-    for path in paths:
-        table = lookup(snapshot, path[:-1]) if len(path) > 1 else snapshot.facts(path[0])
-        if isinstance(table, dict) and path[-1] in table:
-            found.append(Evidence(side, path, table[path[-1]]))
-    return found
-
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text in a fact, keys and values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, entry in value.items():
-            yield key
-            yield from texts(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from texts(entry)
+def _environment(snapshot: Snapshot) -> dict[str, str]:
+    return req.marker_environment(snapshot.facts("python") or {})
