@@ -104,6 +104,9 @@ def _laid_out(value: Any, depth: int, margin: str = "") -> str:
     return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
 
 
+_MAKE_ONE = "A snapshot is made by: driftcheck snapshot -o FILE"
+
+
 def load(path: str) -> Snapshot:
     """Read a snapshot file; ``-`` is standard input.
 
@@ -127,7 +130,7 @@ def read_bytes(path: str) -> bytes:
             with Path(path).open("rb") as file:
                 data = file.read(SIZE_LIMIT + 1)
     except OSError as error:
-        raise InputError(where, error.strerror or str(error)) from error
+        raise InputError(where, f"cannot be read: {error.strerror or error}", _MAKE_ONE) from error
     if len(data) > SIZE_LIMIT:
         raise InputError(where, f"larger than {SIZE_LIMIT >> 20} MB, so it is no snapshot")
     return data
@@ -139,11 +142,11 @@ def parse(data: bytes, where: str) -> Snapshot:
     Raises:
         InputError: naming ``where`` and the place inside it.
     """
-    value = parse_json(data, where)
+    value = parse_json(data, where, _MAKE_ONE)
     if not isinstance(value, dict) or "schema_version" not in value:
-        raise InputError(where, "JSON, but not a snapshot", "Make one with: driftcheck snapshot -o FILE")
+        raise InputError(where, "JSON, but not a snapshot", _MAKE_ONE)
     if value.get("kind") == "report":
-        hint = "A report is shown by: driftcheck report FILE. A snapshot is made by: driftcheck snapshot -o FILE"
+        hint = f"A report is shown by: driftcheck report FILE. {_MAKE_ONE}"
         raise InputError(where, "a saved report, and not a snapshot", hint)
     check_version(value["schema_version"], SCHEMA_VERSION, where)
     validation.check("snapshot", value, where)
@@ -166,46 +169,64 @@ def parse(data: bytes, where: str) -> Snapshot:
     return Snapshot(value["header"], sections, tuple(warnings))
 
 
-def parse_json(data: bytes, where: str) -> Any:
-    """JSON of bounded depth, in which no object has a key twice.
+def parse_json(data: bytes, where: str, hint: str = "") -> Any:
+    """JSON of bounded depth, in which no object has a key twice. ``hint``: what to do where it is none.
 
     Raises:
         InputError: with the line and column where it breaks off, or the line where a key is repeated.
     """
-    text = _decode(data, where)
+    text = _decode(data, where, hint)
     if _too_deep(text):
         raise InputError(where, f"JSON nested deeper than {DEPTH_LIMIT} levels, so it is nothing of driftcheck's")
     if _LONG_NUMBER.search(text):
         message = f"holds a number of more than {_DIGITS} digits, so it is nothing of driftcheck's"
         raise InputError(where, message)
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except _RepeatedKeyError as error:
         raise InputError(where, _repetition(text), "Remove one of them, or make the file anew") from error
     except json.JSONDecodeError as error:
         if not text.strip():
-            raise InputError(where, "empty") from error
+            raise InputError(where, "empty", hint) from error
         place = f"line {error.lineno}, column {error.colno}"
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
             raise InputError(where, f"JSON that is cut off at {place}", "Was it copied whole?") from error
-        raise InputError(where, f"not JSON at {place}: {error.msg}") from error
+        raise InputError(where, f"not JSON at {place}: {error.msg}", hint) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(where, f"not JSON: {str(error)[:200]}") from error
+        raise InputError(where, f"not JSON: {str(error)[:200]}", hint) from error
+    half = _HALF_PAIR.search(text)
+    if half and _is_no_text(value):
+        line = text.count("\n", 0, half.start()) + 1
+        raise InputError(where, f"line {line} holds {half.group()}, half of a surrogate pair, which is no text", hint)
+    return value
 
 
-def _decode(data: bytes, where: str) -> str:
+# Looked for everywhere, which is cheap; behind an even number of backslashes it means nothing.
+_HALF_PAIR = re.compile(r"\\u[dD][89abAB]\w\w(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]\w\w)\\u[dD][c-fC-F]\w\w")
+
+
+def _is_no_text(value: Any) -> bool:
+    """Whether a text of it cannot be written as UTF-8: no library would take it, and no report."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _decode(data: bytes, where: str, hint: str) -> str:
     # Somebody means another kind of reference.
     if data.startswith((b"\x7fELF", b"MZ", b"#!")):
         raise InputError(where, "a program, not a snapshot", "For an interpreter: python:PATH")
     if data.startswith((b"\x1f\x8b", b"PK\x03\x04")) or data[257:262] == b"ustar":
         raise InputError(where, "an archive, not a snapshot", "For a saved image: archive:FILE")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4]:
-        hint = "PowerShell's > writes that; use: driftcheck snapshot -o FILE"
-        raise InputError(where, "UTF-16 or UTF-32 text instead of UTF-8", hint)
+        use = "PowerShell's > writes that; use: driftcheck snapshot -o FILE"
+        raise InputError(where, "UTF-16 or UTF-32 text instead of UTF-8", use)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(where, f"not UTF-8 text (byte {error.start})") from error
+        raise InputError(where, f"not UTF-8 text (byte {error.start})", hint) from error
 
 
 # int() refuses what is longer, and so does every parser of versions; nothing honest comes near.

@@ -100,6 +100,14 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: encoded(document()).replace(b"{", b'{"sections": {"a": [{"b": "}"}]},', 1),
         "line 1 repeats the key 'sections' of the document",
     ),
+    "half of a surrogate pair": (
+        lambda: encoded(document(variables={"variables": {"\ud800": {}}})).replace(b'"reference"', b'\n"reference"'),
+        r"line 2 holds \\ud800, half of a surrogate pair",
+    ),
+    "the other half": (
+        lambda: encoded(document(variables={"variables": {"A": {"value": "\udcff"}}})),
+        r"line 1 holds \\udcff, half of a surrogate pair",
+    ),
     "an unknown section": (lambda: encoded(document(surprise={})), r"not a valid snapshot: at sections"),
 }
 
@@ -146,6 +154,12 @@ def test_a_mark_at_the_beginning_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "given.json"
     path.write_bytes(b"\xef\xbb\xbf" + encoded(document()))
     assert snapshot.load(str(path)).label == "test"
+
+
+@pytest.mark.parametrize("text", ["\N{SNAKE}", "\\ud800", "\N{SNAKE}\\udc0d"])
+def test_whole_pairs_and_what_only_looks_like_a_half_are_text(text: str) -> None:
+    given = document(variables={"variables": {"A": {"value": text}}})
+    assert snapshot.parse(encoded(given), "given.json").facts("variables") == {"variables": {"A": {"value": text}}}
 
 
 def test_a_digest_is_not_believed() -> None:

@@ -15,7 +15,7 @@ def load(path: str) -> model.Report:
     """
     where = "standard input" if path == "-" else path
     data = snapshot.read_bytes(path)
-    value = snapshot.parse_json(data, where)
+    value = snapshot.parse_json(data, where, "A report is made by: driftcheck diff ... --format json -o FILE")
     if isinstance(value, dict) and value.get("kind") == "report":
         return model.parse(data, where)
     return check_report(snapshot.parse(data, where), fail_on=None)

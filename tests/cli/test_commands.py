@@ -267,7 +267,11 @@ def test_a_closed_pipe_is_no_fault() -> None:
     [
         ("schema snapshot >&-", 0, ""),
         ("rule >&- 2>&-", 0, ""),
-        ("check - <&-", 2, "Error: standard input: empty\n"),
+        (
+            "check - <&-",
+            2,
+            "Error: standard input: empty. A snapshot is made by: driftcheck snapshot -o FILE\n",
+        ),
         ("schema snapshot >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
         ("rule >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
     ],
