@@ -103,10 +103,14 @@ def interpreter_of(place: "Place") -> "Optional[str]":
     return None
 
 
-def extension_name(file_name: "str", tag: "Optional[str]") -> "Tuple[Optional[str], bool]":
+def extension_name(
+    file_name: "str", tag: "Optional[str]", machine: "Optional[str]" = None, libc: "Optional[str]" = None
+) -> "Tuple[Optional[str], bool]":
     """``(module name, whether this interpreter looks for it)``; ``(None, False)`` for no module.
 
-    ``tag`` is the start of the interpreter's own suffix (``cpython-311``); None accepts any.
+    ``tag`` is the start of the interpreter's own suffix (``cpython-311``); None accepts any. So do ``machine``
+    (``x86_64``) and ``libc``, which stand at its end: ``import`` knows its own ending alone, and what is there under
+    another one is a module that nobody finds, whatever the loader would say of it.
     """
     match = _TAGGED.match(file_name)
     if match is None or not match.group("stem").isidentifier():
@@ -115,7 +119,20 @@ def extension_name(file_name: "str", tag: "Optional[str]") -> "Tuple[Optional[st
     if own is None or own.startswith("abi3") or tag is None:
         return match.group("stem"), True
     # The marks m and d (pymalloc, debug) belong to the same version; t (free-threaded) is another ABI.
-    return match.group("stem"), re.match(re.escape(tag) + r"[md]*(?:-|$)", own) is not None
+    same = re.match(re.escape(tag) + r"[md]*(?:-|$)", own) is not None
+    return match.group("stem"), same and not _names_other_platform(own, machine, libc)
+
+
+def _names_other_platform(own: "str", machine: "Optional[str]", libc: "Optional[str]") -> "bool":
+    """Whether a tag (``cpython-311-aarch64-linux-musl``) ends with a processor or a C library that is not here.
+
+    A Python for musl may have been built before there was an ending for it; the other way round there is none.
+    """
+    match = re.search(r"-(x86_64|aarch64)-linux-(gnu|musl)$", own)
+    if match is None:
+        return False
+    other_machine = machine in ("x86_64", "aarch64") and match.group(1) != machine
+    return other_machine or (libc == "glibc" and match.group(2) == "musl")
 
 
 class Measurement:
@@ -128,7 +145,8 @@ class Measurement:
         self.start = self.loader.start()
         self.environment = library_files.find(place)
         self.symbols = library_symbols.SymbolTable(place, self.loader.libc == "musl")
-        self.tag = _tag_of(place)
+        program = self.loader.program.elf if self.loader.program is not None else None
+        self.suffix = (_tag_of(place), program.machine_name if program is not None else None, self.loader.libc)
         self.keys = {}  # type: Dict[str, str]
         self.libraries = {}  # type: Dict[str, Library]
         self.owners = {}  # type: Dict[Tuple[int, int], Optional[str]]
@@ -197,7 +215,7 @@ class Measurement:
             if file.shadowed:
                 self.roles[file.key] = "shadowed"
                 continue
-            module, own = extension_name(file.relative.rsplit("/", 1)[-1], self.tag)
+            module, own = extension_name(file.relative.rsplit("/", 1)[-1], *self.suffix)
             self.roles[file.key] = "unused" if module is None or own else "foreign"
             if library.elf is None:
                 if module is None or own:
@@ -628,7 +646,7 @@ class Measurement:
         failing = [file for file in failing if file.owner != library_files.PYTHON]
         if not failing:
             return
-        asked = importers.Importers(self.place, self.environment, lambda name: extension_name(name, self.tag)[1])
+        asked = importers.Importers(self.place, self.environment, lambda name: extension_name(name, *self.suffix)[1])
         for file in sorted(failing, key=lambda file: (file.key.count("/"), file.key)):
             found = asked.of(file)
             if found is not None:

@@ -247,7 +247,7 @@ def read_direct_url(place: "Place", path: "str") -> "Optional[Dict[str, Any]]":
         if vcs:
             result["vcs"] = str(vcs.get("vcs", ""))
             result["commit"] = str(vcs.get("commit_id", ""))
-        if result["editable"] and _is_gone(place, result["url"]):
+        if result["editable"] and _is_gone(place, str(url)):
             result["gone"] = True
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         place.problem(path, "not a direct_url.json as PEP 610 defines it")

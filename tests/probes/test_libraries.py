@@ -677,6 +677,27 @@ def test_names_of_extension_modules(name: str, expected: tuple[str | None, bool]
     assert libraries.extension_name(name, "cpython-311") == expected
 
 
+@pytest.mark.parametrize(
+    ("ending", "machine", "libc", "expected"),
+    [
+        ("-x86_64-linux-gnu", "x86_64", "glibc", True),
+        ("-x86_64-linux-musl", "x86_64", "glibc", False),
+        ("-aarch64-linux-gnu", "x86_64", "glibc", False),
+        ("-x86_64-linux-gnu", "aarch64", "glibc", False),
+        ("-x86_64-linux-musl", "x86_64", "musl", True),
+        ("-x86_64-linux-gnu", "x86_64", "musl", True),  # a Python of before musl had an ending (bpo-43112)
+        ("-aarch64-linux-gnu", None, "glibc", True),
+        ("-i386-linux-gnu", "x86", "glibc", True),
+        ("", "x86_64", "glibc", True),
+    ],
+)
+def test_the_ending_of_another_platform_is_not_looked_for(
+    ending: str, machine: str | None, libc: str, *, expected: bool
+) -> None:
+    found = libraries.extension_name(f"_C.cpython-311{ending}.so", "cpython-311", machine, libc)
+    assert found == ("_C", expected)
+
+
 def test_the_highest_version_of_each_prefix() -> None:
     versions = [
         "GLIBC_2.2.5",

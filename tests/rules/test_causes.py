@@ -175,8 +175,8 @@ def test_another_python_causes_every_wheel_that_does_not_fit() -> None:
     packages = distributions(*wheels, distribution("old", requires_python="<3.11"))
     explanation = explained(before | {"packages": packages}, {"packages": packages})
     assert effects_of(explanation, "PY001") == [
-        "PKG013 interpreter",
         "PKG007 numpy",
+        "PKG013 interpreter",
         "PKG007 regex",
         "PKG007 scipy",
         "PKG009 old",
