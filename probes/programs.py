@@ -1,9 +1,9 @@
-"""Section ``programs``: executables that Python distributions call, libraries that they open by name, and headers of
-the interpreter for those that compile on the spot.
+"""Section ``programs``: the executables, libraries and headers that Python distributions look for by name.
 
-No ELF header and no metadata states these needs. The names come from a table of what known distributions look
-for at run time (driftcheck/knowledge/programs.json, each row with its source); a test holds the two together.
-Nothing found here is ever run.
+They call the first, open the second, and compile with the third (the interpreter's own) on the spot. No ELF header
+and no metadata states these needs. The names come from a table of what known distributions look for at run time
+(driftcheck/knowledge/programs.json, each row with its source); a test holds the two together. Nothing found here is
+ever run.
 """
 
 if __name__ == "__main__":

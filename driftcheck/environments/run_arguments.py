@@ -1,5 +1,4 @@
-"""``--run-arg``: the options of ``docker run`` that change what a container may use, so that a user can measure an
-image as they deploy it.
+"""``--run-arg``: an image is measured as it is deployed, with the options of ``docker run`` that give it its rights.
 
 A table from each option to the parameter of the engine's API that it sets. What is not in it is refused.
 """

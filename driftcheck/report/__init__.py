@@ -1,1 +1,1 @@
-"""A report as text: one module per format, and the value that they all render."""
+"""A report as text: a module for each format, its parts named after it, and the value that they all render."""

@@ -1,4 +1,4 @@
-"""The rule book: one module a family, one class a rule."""
+"""The rule book: families of rules in modules by subject, one class a rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import inspect
 
 from driftcheck.rules.base import Contradiction, Drift, Rule
 
-# In the order in which `driftcheck rule` lists them.
+# Every module with rules in it. The others (base, wheels, those named *_facts, ...) are what rules share.
 MODULES = (
     "packages",
     "known_pairs",

@@ -1,4 +1,4 @@
-"""Family SYS: the programs that packages call, and the libraries that they open by name."""
+"""Family SYS: the programs, libraries and headers that packages look for by name."""
 
 from __future__ import annotations
 
