@@ -32,9 +32,9 @@ FILE_LIMIT = 20000
 DEPTH_LIMIT = 20
 # Where so few sources import a module, it is asked who imports them.
 GUARDS_LIMIT = 4
-# Bytes of sources that are searched and that are parsed, of all packages together.
+# Of all packages together: the bytes of sources that are searched, and the weight of those that are parsed.
 READ_LIMIT = 192 << 20
-PARSE_LIMIT = 5 << 20
+PARSE_LIMIT = 1000000
 # Of the statements that import a module these many are listed.
 EXAMPLES = 8
 # A larger source is not even searched.
@@ -178,9 +178,10 @@ class Importers:
         if source.path not in self.parsed:
             data = self.text(source)
             parsed = None
-            if data is not None and len(data) <= min(import_statements.SOURCE_LIMIT, self.parse_left):
-                self.parse_left -= len(data)
+            weight = import_statements.weight(data) if data is not None else 0
+            if data is not None and weight <= self.parse_left:
                 parsed = import_statements.read(data, source.module, source.is_package)
+                self.parse_left -= weight
             self.parsed[source.path] = parsed
         return self.parsed[source.path]
 
