@@ -173,10 +173,10 @@ class Importers:
                     path = None if _is_link(item) else item.path
                     found.append(_File(prefix + "/" + name, folder + "/" + name, path, sure))
 
-    def imports_of(self, source: "_File") -> "Optional[import_statements.Source]":
-        """The imports of a source; None where it was not, or cannot be, parsed."""
+    def imports_of(self, source: "_File", data: "Optional[bytes]" = None) -> "Optional[import_statements.Source]":
+        """The imports of a source, whose ``data`` may be known; None where it was not, or cannot be, parsed."""
         if source.path not in self.parsed:
-            data = self.text(source)
+            data = self.text(source) if data is None else data
             parsed = None
             weight = import_statements.weight(data) if data is not None else 0
             if data is not None and weight <= self.parse_left:
@@ -311,6 +311,7 @@ class _Search:
         found = {module: [] for module in modules}  # type: Dict[str, List[Import]]
         needles = {module.rpartition(".")[2].encode("ascii", "replace") for module in modules}
         for source in self.sources:
+            data = None
             if source.path not in self.asked.parsed:
                 data = self.asked.text(source)
                 if data is None:
@@ -318,7 +319,7 @@ class _Search:
                     continue
                 if not _names_near_import(data, needles):
                     continue
-            parsed = self.asked.imports_of(source)
+            parsed = self.asked.imports_of(source, data)
             if parsed is None:
                 self.complete = False
                 continue

@@ -311,7 +311,12 @@ def test_an_unpacked_root_says_the_same_and_no_link_leads_out_of_it(tmp_path: Pa
     make = site(root / "site", __init__="from .core import x\n", core="from ._a import x\n")
     secret = tmp_path / "secret.py"
     secret.write_text("import a._a\n")
-    links = {"absolute.py": secret, "relative.py": "../../../../secret.py", "above": tmp_path, "inside.py": "core.py"}
+    links: dict[str, Path | str] = {
+        "absolute.py": secret,
+        "relative.py": "../../../../secret.py",
+        "above": tmp_path,
+        "inside.py": "core.py",
+    }
     for name, target in links.items():
         (make.folder / "a" / name).symlink_to(target)
 
