@@ -6,6 +6,7 @@ Two Debian releases, one with a virtual environment in the image, and distributi
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from support.engine import Dockerd
 from support.model_files import onnx, safetensors, tensor
 from support.wheels import unpack, wheel
 
+from driftcheck.explain import explain_pair
+from driftcheck.findings import Impact
 from driftcheck.snapshot import Snapshot, parse
 
 pytestmark = pytest.mark.engine
@@ -126,6 +129,11 @@ def test_one_environment_several_ways_in(
         assert set(difference(first, other, "python")) <= (set() if live else set(LIVE_ONLY)), way
         if way in {"archive", "container", "stopped container"}:
             assert difference(first, other, "service") == {}, way
+    # One environment answers as it answers, whichever way one looks. A way that runs nothing knows less of a user.
+    for before, after in itertools.permutations(taken, 2):
+        said = explain_pair(taken[before], taken[after])
+        new = [found for found in said.findings if not found.also_in_baseline]
+        assert [found.title for found in new if found.impact is Impact.BREAKS] == [], (before, after)
 
 
 def difference(one: Snapshot, other: Snapshot, section: str) -> dict[str, Any]:
