@@ -17,5 +17,5 @@ class InputError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}"
+        text = f"{self.where or repr('')}: {self.problem}"
         return f"{text}. {self.hint}" if self.hint else text

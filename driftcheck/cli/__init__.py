@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -15,6 +15,9 @@ from driftcheck import __version__
 from driftcheck.cli.exits import FAULT, INTERRUPTED, WRONG
 from driftcheck.cli.pages import FILES, VARIABLES, Manual, write
 from driftcheck.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _COMMANDS = ("snapshot", "diff", "check", "report", "rule", "probe", "schema")
 
@@ -77,7 +80,12 @@ class _Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="driftcheck")
-def _driftcheck() -> None: ...
+def _driftcheck() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:  # somebody removed it, and everything that is relative has lost its meaning
+        hint = "Change to a directory that is there: cd"
+        raise InputError("the working directory", error.strerror or str(error), hint) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,37 +108,54 @@ def _run(arguments: list[str] | None) -> int:
     _open_streams()
     try:
         result: Any = _driftcheck.main(arguments, prog_name="driftcheck", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return WRONG
-    except click.ClickException as error:
-        error.show()
+    except click.ClickException as error:  # that of a command without arguments, too, which shows its help
+        _said(error.show)
         return WRONG
     except InputError as error:
-        click.echo(f"Error: {_one_line(str(error))}", err=True)
+        _say(f"Error: {_one_line(str(error))}")
         return WRONG
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+        _say("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)  # whoever read our output has had enough
         return 141
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
-            click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _say(f"Error: the output cannot be written: {error.strerror}")
+            _silence(sys.stdout)
             return WRONG
         if os.environ.get("DRIFTCHECK_DEBUG"):
             raise
-        click.echo(
+        _say(
             f"Fault of driftcheck, not of your environment: {type(error).__name__}: {_one_line(str(error))}\n"
-            "Please report it, with what DRIFTCHECK_DEBUG=1 prints.",
-            err=True,
+            "Please report it, with what DRIFTCHECK_DEBUG=1 prints."
         )
         return FAULT
     return result if isinstance(result, int) else 0
 
 
+def _say(text: str) -> None:
+    _said(lambda: click.echo(text, err=True))
+
+
+def _said(show: Callable[[], None]) -> None:
+    """Where standard error cannot be written (a full disk), the exit code still says what happened."""
+    try:
+        show()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """What is left in it goes nowhere; Python would complain once more when it closes it, and end with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _one_line(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text)
+    """Names of files may hold anything: what cannot be seen is shown as Python writes it, line ends as blanks."""
+    return "".join(sign if sign.isprintable() else _as_written(sign) for sign in text)
+
+
+def _as_written(sign: str) -> str:
+    return " " if sign.isspace() else sign.encode("unicode_escape").decode("ascii")

@@ -95,6 +95,7 @@ def measuring(command: _Command) -> _Command:
             "variables",
             multiple=True,
             metavar="NAME",
+            callback=_variables,
             help="Record the value of this environment variable too (secrets stay hidden). May be repeated.",
         ),
         click.option(
@@ -229,6 +230,14 @@ def _modules(_: click.Context, __: click.Parameter, text: str | None) -> tuple[s
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
             raise click.BadParameter(f"{name!r} is not the name of a module")
+    return names
+
+
+def _variables(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of --variable: nothing is set, so a value behind the name is a misunderstanding."""
+    for name in names:
+        if not name.isprintable() or not name or "=" in name:
+            raise click.BadParameter(f"{name!r} is not the name of a variable")
     return names
 
 

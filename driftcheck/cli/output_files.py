@@ -79,7 +79,7 @@ def _refuse_unwritable(path: str) -> None:
     folder = Path(os.path.realpath(path)).parent
     try:
         if target.is_dir():
-            raise InputError(path or "''", "cannot be written: a directory", "Name a file in it")
+            raise InputError(path, "cannot be written: a directory", "Name a file in it")
         there = target.exists()
         if not there and not folder.is_dir():
             raise InputError(

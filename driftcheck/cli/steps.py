@@ -155,8 +155,8 @@ def _append_summary(report: Report, path: str) -> None:
     try:
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(step_summary(report))
-    except (OSError, ValueError) as error:
-        raise InputError(path, f"$GITHUB_STEP_SUMMARY cannot be written: {error}") from error
+    except OSError as error:
+        raise InputError(path, f"$GITHUB_STEP_SUMMARY cannot be written: {error.strerror or error}") from error
 
 
 def _render(report: Report, format_: str, all_: bool, *, to_output: bool) -> str:

@@ -46,7 +46,8 @@ def executable(path: str) -> str:
         return os.path.abspath(expanded)  # noqa: PTH100 - a link to python must stay a link
     on_path = shutil.which(expanded)
     if on_path is None:
-        raise InputError(path, "no such program on PATH")
+        hint = f"For the file here: python:./{path}" if os.path.exists(expanded) else ""  # noqa: PTH110
+        raise InputError(path, "no such program on PATH", hint)
     return on_path
 
 

@@ -67,7 +67,8 @@ def parse(text: str) -> Reference:
             raise InputError(text, f"no {what} behind {kind}:", f"For example: {example}")
         # docker, ssh and their like would take it for an option.
         if name.startswith("-"):
-            raise InputError(text, f"a {what} does not begin with -", f"For example: {example}")
+            article = "an" if what[0] in "aeiou" else "a"
+            raise InputError(text, f"{article} {what} does not begin with -", f"For example: {example}")
         return Reference(kind, name, text)
     if os.path.isdir(text):  # noqa: PTH112
         raise InputError(text, "a directory, not a snapshot file", "For a virtual environment: python:DIR/bin/python")
@@ -75,4 +76,4 @@ def parse(text: str) -> Reference:
         hint = f"For an image: image:{text}. A reference is {GRAMMAR}"
         raise InputError(text, f"there is no kind of reference called {kind!r}", hint)
     what = "no such file" if text else "no name of an environment"
-    raise InputError(text or "''", what, f"A reference is {GRAMMAR}")
+    raise InputError(text, what, f"A reference is {GRAMMAR}")

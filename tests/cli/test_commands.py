@@ -203,6 +203,11 @@ def test_the_probe_file_makes_a_snapshot_like_any_other(taken: Path, tmp_path: P
         (["check", "host", "--format", "tex"], "'tex' is not one of"),
         (["check", "host", "--output-file", "nonsense"], "is not FORMAT=FILE"),
         (["check", "--artifact", ""], "'--artifact': '' is no path"),
+        (["check", "--variable", ""], "'--variable': '' is not the name of a variable"),
+        (["check", "--variable", "OMP_NUM_THREADS=4"], "'OMP_NUM_THREADS=4' is not the name of a variable"),
+        (["check", "a\x1b[31m\n\udcff\u202e.json"], "Error: a\\x1b[31m \\udcff\\u202e.json: no such file"),
+        (["rule", ""], "Error: '': there is no rule of this code or name"),
+        (["check", "image:-x"], "Error: image:-x: an image does not begin with -"),
         (["snapshot", HERE, "-o", "/nowhere/x.json"], "/nowhere/x.json: cannot be written"),
     ],
 )
@@ -274,6 +279,8 @@ def test_a_closed_pipe_is_no_fault() -> None:
         ),
         ("schema snapshot >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
         ("rule >/dev/full", 2, "Error: the output cannot be written: No space left on device\n"),
+        ("check nowhere.json 2>/dev/full", 2, ""),
+        ("check --no-such-option 2>/dev/full", 2, ""),
     ],
 )
 def test_a_stream_that_is_closed_or_full_is_no_fault(ending: str, code: int, said: str) -> None:
@@ -303,6 +310,23 @@ def test_an_interruption_ends_with_130_and_leaves_nothing_running(tmp_path: Path
     assert (process.returncode, out, err.strip()) == (130, "", "Interrupted.")
     child = Path(f"/proc/{mark.read_text().strip()}")
     assert not child.exists() or " Z " in (child / "stat").read_text()
+
+
+def test_a_directory_that_is_gone_is_no_fault(tmp_path: Path, taken: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = f'rmdir "$PWD"; {sys.executable} -P -c "from driftcheck.cli import main; main()" check {taken}'
+    process = subprocess.run(["sh", "-c", command], cwd=gone, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr == (
+        "Error: the working directory: No such file or directory. Change to a directory that is there: cd\n"
+    )
+
+
+def test_a_program_of_the_working_directory_is_named_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "some-python").write_text("#!/bin/sh\n")
+    result = driftcheck("check", "python:some-python", cwd=tmp_path)
+    assert result.err == "Error: some-python: no such program on PATH. For the file here: python:./some-python\n"
 
 
 def test_a_fault_of_ours_says_so_without_a_traceback() -> None:
