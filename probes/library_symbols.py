@@ -29,7 +29,7 @@ class SymbolTable:
     def __init__(self, place: "Place", musl: "bool") -> "None":
         self.place = place
         self.musl = musl
-        self.needs = {}  # type: Dict[Tuple[int, int], AbstractSet[bytes]]
+        self.needs = {}  # type: Dict[Tuple[int, int], FrozenSet[bytes]]
         self._offers = {}  # type: Dict[Tuple[int, int], elf_symbols.Symbols]
         self._exports = {}  # type: Dict[Tuple[int, int], int]
         self._asked = {}  # type: Dict[Tuple[int, int], Tuple[Set[bytes], Set[bytes]]]
@@ -46,8 +46,10 @@ class SymbolTable:
         except elf.ElfError as error:
             self.place.problem(library.path, error.reason)
             return False
-        # musl binds by name alone.
-        self.needs[library.identity] = {key.split(b"@", 1)[0] for key in symbols.needs} if self.musl else symbols.needs
+        # musl binds by name alone. A set that grew has room to grow: its copy is half as large.
+        self.needs[library.identity] = frozenset(
+            [key.split(b"@", 1)[0] for key in symbols.needs] if self.musl else symbols.needs
+        )
         return symbols.defines
 
     def close(self, program: "Iterable[Library]") -> "None":
