@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftcheck.findings import Confidence, Finding, Impact
-from driftcheck.mending import fixes
 from driftcheck.report import model
 from support.commands import driftcheck
 from support.wheels import clean_environment
@@ -88,7 +87,6 @@ class Seen:
 
     screen: Sequence[str]
     findings: Sequence[Finding]
-    fixes: str  # what ``--fix text`` prints: lines for a shell
 
     @property
     def breaking(self) -> list[Finding]:
@@ -114,7 +112,7 @@ def compared(folder: Path, baseline: str | Path, target: str, *options: str) -> 
     report = model.parse(saved.read_bytes(), saved.name)
     (told,) = report.targets
     found = [finding for finding in told.explanation.findings if not finding.also_in_baseline]
-    seen = Seen(done.out.splitlines()[:ROWS], found, fixes(report, "text"))
+    seen = Seen(done.out.splitlines()[:ROWS], found)
     assert done.code == int(any(one.confidence is not Confidence.POSSIBLE for one in seen.breaking)), done.everything
     return seen
 
