@@ -23,8 +23,8 @@ class BOX006(Contradiction):
     See: `ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable
     to get local issuer certificate (_ssl.c:1000)`.
 
-    Decided: no bundle and no variable that names another one: breaks, possible, because a service may
-    never speak to a server. Not judged for a Python of conda, which has its own bundle.
+    Decided: no bundle and no variable that names another one which is there: breaks, possible, because a service
+    may never speak to a server. Not judged for a Python of conda, which has its own bundle.
 
     Fix: install ca-certificates.
 
@@ -49,7 +49,8 @@ class BOX006(Contradiction):
         if lookup(target, ("python", "environment", "kind")) == "conda":
             return
         variables = lookup(target, ("variables", "variables")) or {}
-        if "SSL_CERT_FILE" in variables or "SSL_CERT_DIR" in variables:
+        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in variables]
+        if any("missing" not in variables[name] for name in named):
             return
         yield self.finding(
             Impact.BREAKS,
@@ -59,7 +60,10 @@ class BOX006(Contradiction):
             "What verifies servers with the system's certificates (urllib, torch.hub, curl, git) trusts nobody here.",
             predicted_error="ssl.SSLCertVerificationError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
             "unable to get local issuer certificate",
-            evidence=[at(target, "target", "system", "ca_bundle")],
+            evidence=[
+                at(target, "target", "system", "ca_bundle"),
+                *(at(target, "target", "variables", "variables", name, "missing") for name in named),
+            ],
             fix=install_fix(target, "ca-certificates"),
         )
 

@@ -249,6 +249,14 @@ def test_box006_is_silent() -> None:
     assert findings("BOX006", system={"ca_bundle": None}, python=python(environment={"kind": "conda"})) == []
 
 
+def test_box006_a_variable_that_names_what_is_not_there_helps_nobody() -> None:
+    gone = {"SSL_CERT_FILE": {"value": "/corp.pem", "missing": {"/corp.pem": True}}}
+    (found,) = findings("BOX006", system={"ca_bundle": None}, variables={"variables": gone})
+    assert judged(found) == ("breaks", "possible")
+    there = gone | {"SSL_CERT_DIR": {"value": "/corp"}}
+    assert findings("BOX006", system={"ca_bundle": None}, variables={"variables": there}) == []
+
+
 def test_box006_says_what_an_unverified_server_raises(tmp_path: Path) -> None:
     """A handshake in memory with a certificate of an authority that nobody knows."""
     (tmp_path / "none.pem").touch()
