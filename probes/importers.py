@@ -66,6 +66,12 @@ if TYPE_CHECKING:
     Import = Tuple[_File, Statement, str]
 
 
+def module_of(relative: "str") -> "str":
+    """``a/b/_c.cpython-311-x86_64-linux-gnu.so`` is imported as ``a.b._c``."""
+    folder, slash, name = relative.rpartition("/")
+    return (folder + slash).replace("/", ".") + name.split(".", 1)[0]
+
+
 class Importers:
     """Answers for one environment. ``is_module(file name)`` says whether this interpreter looks for such a file."""
 
@@ -87,7 +93,7 @@ class Importers:
         See ``importers`` in ``schemas/sections/libraries.json`` for the facts.
         """
         folder, _, name = file.relative.rpartition("/")
-        module = (folder + "/" if folder else "").replace("/", ".") + name.split(".", 1)[0]
+        module = module_of(file.relative)
         if self.left <= 0 or not all(part.isidentifier() for part in module.split(".")):
             return None
         self.left -= 1
@@ -225,8 +231,7 @@ class Importers:
             found = self._extensions[entry] = set()
             for file in self.environment.files:
                 if file.entry == entry and self.is_module(file.relative.rsplit("/", 1)[-1]):
-                    folder, _, name = file.relative.rpartition("/")
-                    found.add((folder + "/" if folder else "").replace("/", ".") + name.split(".", 1)[0])
+                    found.add(module_of(file.relative))
         return found
 
 

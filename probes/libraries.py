@@ -651,6 +651,25 @@ class Measurement:
             found = asked.of(file)
             if found is not None:
                 self.record(file)["importers"] = found
+                other = self._named_in(file) if not found["by"] else None
+                if other is not None:
+                    found["named_in"] = other
+
+    def _named_in(self, file: "File") -> "Optional[str]":
+        """Another module of its distribution that holds the name of this one, as Cython's do of those they import."""
+        name = importers.module_of(file.relative).encode("utf-8", "surrogateescape")
+        for other in self.environment.files:
+            library = self.libraries.get(other.key)
+            if library is None or library.elf is None or self.roles[other.key] != "module" or other.owner != file.owner:
+                continue
+            if "first_failure" in self.records.get(other.key, ()):
+                continue  # the file itself, and what is not loaded either
+            try:
+                if elf.find_in_constants(library.elf, [name]):
+                    return other.key
+            except elf.ElfError as error:
+                self.place.problem(other.path, error.reason)
+        return None
 
     def _runtimes(self) -> "Dict[str, Any]":
         """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""

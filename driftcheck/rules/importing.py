@@ -43,6 +43,12 @@ def is_presumed(record: Mapping[str, Any]) -> bool:
     return "importers" in record and standing_of(record) not in {Standing.NEEDED, Standing.IMPORTED}
 
 
+def is_unasked(record: Mapping[str, Any]) -> bool:
+    """Whether all sources were read and neither they nor compiled code of the distribution import the module."""
+    importers = record.get("importers", {})
+    return bool(importers.get("complete")) and not importers["by"] and not {"start", "named_in"} & importers.keys()
+
+
 def alternatives_of(record: Mapping[str, Any]) -> set[str]:
     """Modules that stand in for this one where it is tried."""
     by: Mapping[str, Any] = record.get("importers", {}).get("by", {})
@@ -73,6 +79,8 @@ def sentence(record: Mapping[str, Any], package: str, instead: Sequence[str]) ->
         return f"{package} starts without it; the function that imports it fails when it is called: {_place(first)}."
     if places:
         return f"{places[0]} imports it, on a condition."
+    if "named_in" in importers:
+        return f"{importers['named_in']} holds its name, so it presumably imports it."
     return f"No source of {package} imports it, so whether the service does is not known."
 
 

@@ -33,13 +33,14 @@ class LIB001(Contradiction):
     Decided: the search of the loader is done again. A module that an import of its package surely comes to, or that
     one of its sources imports without a condition: breaks, certain. A module whose every import is caught and
     survived, as Numba's layers of threads: a note where another one is taken instead and can be loaded, else slows,
-    likely. One that functions import when they are called: slows, likely. One that no source imports, or only on a
-    condition: breaks, likely. Where no source was read: breaks, certain, of the module itself. A library that is
-    opened by name: slows, likely; breaks, likely, where it is all the machine code of its distribution (LightGBM
-    without libgomp: `OSError: libgomp.so.1: ...`). A part of the standard library that user interfaces need: a note.
-    Likely where a required distribution is presumed to have loaded something, or where an unrelated one holds a file
-    of this name; possible where a related one does, whose start may load it by hand. Libraries that the same files
-    lack are one finding, which begins with the one that is seen first.
+    likely. One that functions import when they are called: slows, likely. One that only compiled code imports, or a
+    source on a condition: breaks, likely; one that nothing of its distribution imports, of whose modules most load
+    (those of PyQt5): breaks, possible. Where no source was read: breaks, certain, of the module itself. A library
+    that is opened by name: slows, likely; breaks, likely, where it is all the machine code of its distribution
+    (LightGBM without libgomp: `OSError: libgomp.so.1: ...`). A part of the standard library that user interfaces
+    need: a note. Likely where a required distribution is presumed to have loaded something, or where an unrelated one
+    holds a file of this name; possible where a related one does, whose start may load it by hand. Libraries that the
+    same files lack are one finding, which begins with the one that is seen first.
 
     Fix: install the package that holds the library; the baseline's own package database is asked for its name,
     then a table. A library that a wheel bundled comes back with the wheel.

@@ -14,7 +14,7 @@ from driftcheck.rules import requirements as req
 from driftcheck.rules.accelerators import build_of
 from driftcheck.rules.base import at, lookup
 from driftcheck.rules.distributions import ASIDE, distributions_of, pinned, pip_fix, without_bytecode
-from driftcheck.rules.importing import Standing, alternatives_of, is_presumed, sentence, standing_of
+from driftcheck.rules.importing import Standing, alternatives_of, is_presumed, is_unasked, sentence, standing_of
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -202,12 +202,22 @@ def is_optional_part(snapshot: Snapshot, one: Failing) -> bool:
 
 
 def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
-    """Certain where the answer hangs on nothing but the files themselves."""
+    """Certain where the answer hangs on nothing but the files themselves, and something surely asks for this one."""
+    return max(_confidence_in_answer(snapshot, one), _confidence_in_import(snapshot, one), key=lambda sure: sure.rank)
+
+
+def _confidence_in_import(snapshot: Snapshot, one: Failing) -> Confidence:
+    """Whether something fails with a module that cannot be loaded."""
+    if not is_presumed(one.record):
+        return Confidence.CERTAIN
+    return Confidence.POSSIBLE if _is_side_part(snapshot, one) else Confidence.LIKELY
+
+
+def _confidence_in_answer(snapshot: Snapshot, one: Failing) -> Confidence:
+    """Whether the file really cannot be loaded."""
     found = Confidence.CERTAIN
     if not one.is_module and not is_accelerator(one):
         found = Confidence.LIKELY  # who opens it, and what that one does without it, is not in the files
-    if is_presumed(one.record):
-        found = Confidence.LIKELY  # whether the service comes to it is not in the sources of the package
     if one.record.get("lent"):
         found = Confidence.LIKELY  # what is lent is presumed to be loaded by then
     elsewhere = one.entry.get("elsewhere")
@@ -222,6 +232,18 @@ def confidence_of(snapshot: Snapshot, one: Failing) -> Confidence:
     if one.table == "undefined" and found is Confidence.CERTAIN:
         found = _of_symbol(snapshot, one)
     return found
+
+
+def _is_side_part(snapshot: Snapshot, one: Failing) -> bool:
+    """A module for users to import, that nothing of its distribution does, as those of PyQt5; most others load."""
+    if not is_unasked(one.record):
+        return False
+    total = lookup(snapshot, ("libraries", "distributions", one.owner, "modules")) or 0
+    gone = sum(
+        record["role"] == "module" and record["distribution"] == one.owner and "first_failure" in record
+        for record in files_of(snapshot).values()
+    )
+    return bool(2 * gone < total)
 
 
 def providers_of(one: Failing) -> set[str]:

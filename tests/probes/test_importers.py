@@ -208,6 +208,16 @@ def test_a_module_at_the_top_level_is_imported_by_those_that_require_it(tmp_path
 
 
 @needs_gcc
+def test_compiled_code_that_imports_it_holds_its_name(tmp_path: Path) -> None:
+    make = site(tmp_path, __init__="from . import _b\n")
+    make.compile("a/_b.abi3.so", 'const char *name = "a._a"; void *PyInit__b(void) { return 0; }\n', soname=None)
+    make.distribution("a")
+    assert asked(make) == {"by": {}, "complete": True, "named_in": "a/_b.abi3.so"}
+    make.write("a/c.py", "from . import _a\n")
+    assert "named_in" not in asked(make)
+
+
+@needs_gcc
 def test_tests_of_the_package_do_not_count(tmp_path: Path) -> None:
     make = site(tmp_path, __init__="")
     make.write("a/tests/test_a.py", "import a._a\n")

@@ -177,6 +177,26 @@ def test_what_becomes_of_a_module_by_who_imports_it(ways: Any, impact: str, conf
     assert ("a/_a.abi3.so", "importers") in {entry.path[2:] for entry in found.evidence}
 
 
+@pytest.mark.parametrize(
+    ("modules", "more", "confidence", "words"),
+    [
+        (3, {}, "possible", "No source of a imports it"),
+        (1, {}, "likely", "No source of a imports it"),
+        (3, {"complete": False}, "likely", "No source of a imports it"),
+        (3, {"named_in": "a/_b.abi3.so"}, "likely", "a/_b.abi3.so holds its name"),
+    ],
+)
+def test_a_module_that_its_distribution_does_not_import(modules: int, more: Any, confidence: str, words: str) -> None:
+    """As PyQt5.QtMultimedia without PulseAudio: whoever imports it fails, and most services do not."""
+    importers = {"by": {}, "complete": True} | more
+    files = {"a/_a.abi3.so": record("module", "a", **lacks("libx.so.1", "a/_a.abi3.so"), importers=importers)}
+    counted = {"a": {"modules": modules, "libraries": 0, "needs": {}}}
+    packages = distributions(distribution("a"))
+    (found,) = findings("LIB001", libraries=libraries(files, distributions=counted), packages=packages)
+    assert (found.impact, found.confidence) == (Impact.BREAKS, confidence)
+    assert words in found.explanation
+
+
 def test_what_is_caught_is_not_seen() -> None:
     found = judged(imported_by(x_7="guarded"))
     assert found.title == "libx.so.1 is missing, which a does without"
