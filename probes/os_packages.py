@@ -2,8 +2,8 @@
 
 Sources: deb822(5) and dpkg-query(1) for ``/var/lib/dpkg/status``; distroless images keep one stanza a file in
 ``/var/lib/dpkg/status.d``; apk-tools ``src/database.c`` for ``/lib/apk/db/installed``; rpm's "Header format"
-and ``lib/backend/sqlite.c`` for ``rpmdb.sqlite``. What a caller gets is a list of ``Package``; ``keyed``
-makes the table that stands in a snapshot.
+and ``lib/backend/sqlite.c`` for ``rpmdb.sqlite`` (``rpm_berkeley`` and ``rpm_ndb`` read its other kinds of file). What
+a caller gets is a list of ``Package``; ``keyed`` makes the table that stands in a snapshot.
 """
 
 import collections
@@ -12,11 +12,13 @@ import re
 import stat
 import struct
 
-from . import common
+from . import bounded, common, rpm_berkeley, rpm_ndb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+    from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+    Headers = Callable[[IO[bytes], int, int], Iterator[Tuple[Optional[bytes], str]]]
 
 Package = collections.namedtuple("Package", ["name", "version", "architecture"])
 Package.__doc__ = "One installed package; ``architecture`` is '' where its database states none."
@@ -27,12 +29,17 @@ DPKG_ARCHITECTURE = "/var/lib/dpkg/arch"
 DPKG_INFO = "/var/lib/dpkg/info"
 APK_INSTALLED = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 RPM_FOLDERS = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
-RPM_OTHER = {"Packages": "Berkeley DB", "Packages.db": "ndb"}
+RPM_SQLITE = "rpmdb.sqlite"
+# The kinds that hold nothing but headers one after the other; what reads them.
+RPM_OTHER = {"Packages.db": rpm_ndb.headers, "Packages": rpm_berkeley.headers}
 
 # Far above any real database; a hostile image must not fill memory or disk.
 RPM_DATABASE_LIMIT = 512 << 20
 RPM_HEADER_LIMIT = 32 << 20
 PACKAGE_LIMIT = 100000
+# The names of files that are kept to answer whose file one is, together; a full workstation has 20 MB of them.
+RPM_FILES_LIMIT = 64 << 20
+RPM_VALUES_LIMIT = 1000000
 
 _RPM_NAME, _RPM_VERSION, _RPM_RELEASE, _RPM_EPOCH, _RPM_ARCH = 1000, 1001, 1002, 1003, 1022
 _RPM_DIRINDEXES, _RPM_BASENAMES, _RPM_DIRNAMES = 1116, 1117, 1118
@@ -179,30 +186,81 @@ def apk_owner(text: "str", path: "str") -> "Optional[Package]":
 # rpm
 
 
-def read_rpm(place: "common.Place") -> "List[Package]":
-    """Packages of an SQLite rpm database (rpm >= 4.16). The older kinds become a problem that names them."""
-    for folder in RPM_FOLDERS:
-        name = folder + "/rpmdb.sqlite"
-        if place.exists(name):
-            return [package for package in _rpm_rows(place, name, "SELECT blob FROM Packages", ()) if package]
-    for folder in RPM_FOLDERS:
-        for base, kind in RPM_OTHER.items():
+def rpm_database(place: "common.Place") -> "Optional[str]":
+    """The file that holds rpm's packages: SQLite (rpm 4.16 and newer), else ndb (SUSE), else Berkeley DB."""
+    for base in (RPM_SQLITE,) + tuple(RPM_OTHER):
+        for folder in RPM_FOLDERS:
             if place.exists(folder + "/" + base):
-                place.problem(folder + "/" + base, "an rpm database of the %s kind, which is not read" % kind)
-                return []
-    return []
+                return folder + "/" + base
+    return None
+
+
+def read_rpm(place: "common.Place") -> "List[Package]":
+    """Packages of rpm's database, of whichever kind it is."""
+    name = rpm_database(place)
+    if name is None:
+        return []
+    headers = RPM_OTHER.get(name.rpartition("/")[2])
+    if headers is None:
+        return [package for package in _rpm_rows(place, name, "SELECT blob FROM Packages", ()) if package]
+    return [package for package, _ in _rpm_lists(place, name, headers)]
 
 
 def rpm_owner(place: "common.Place", path: "str") -> "Optional[Package]":
-    """The rpm package that owns an absolute path, through the database's own index of base names."""
-    query = "SELECT blob FROM Packages WHERE hnum IN (SELECT hnum FROM Basenames WHERE key = ?)"
-    for folder in RPM_FOLDERS:
-        name = folder + "/rpmdb.sqlite"
-        if place.exists(name):
-            base = path.rpartition("/")[2]
-            found = [package for package in _rpm_rows(place, name, query, (base,), path) if package]
-            return found[0] if found else None
-    return None
+    """The rpm package that owns an absolute path; in SQLite through the database's own index of base names."""
+    name = rpm_database(place)
+    if name is None:
+        return None
+    headers = RPM_OTHER.get(name.rpartition("/")[2])
+    if headers is None:
+        query = "SELECT blob FROM Packages WHERE hnum IN (SELECT hnum FROM Basenames WHERE key = ?)"
+        found = _rpm_rows(place, name, query, (path.rpartition("/")[2],), path)
+    else:
+        line = "\0%s\0" % path
+        found = [package for package, files in _rpm_lists(place, name, headers) if line in files]
+    return next((package for package in found if package), None)
+
+
+def _rpm_lists(place: "common.Place", name: "str", headers: "Headers") -> "List[Tuple[Package, str]]":
+    """Each package with its files, each between two NUL. Read once for all sections; its problems stand in each."""
+    known = place.found.get("os_packages")  # type: Optional[Tuple[List[Tuple[Package, str]], List[str]]]
+    if known is None:
+        known = place.found["os_packages"] = _rpm_read(place.real(name), headers)
+    for reason in known[1]:
+        place.problem(name, reason)
+    return known[0]
+
+
+def _rpm_read(real: "str", headers: "Headers") -> "Tuple[List[Tuple[Package, str]], List[str]]":
+    found = []  # type: List[Tuple[Package, str]]
+    problems = []
+    kept = 0
+    try:
+        with bounded.open_regular(real) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > RPM_DATABASE_LIMIT:
+                return [], ["longer than %d bytes; it was not read" % RPM_DATABASE_LIMIT]
+            for count, (blob, reason) in enumerate(headers(file, size, RPM_HEADER_LIMIT)):
+                if count >= PACKAGE_LIMIT:
+                    problems.append("more than %d packages; the rest was not read" % PACKAGE_LIMIT)
+                    break
+                try:
+                    if blob is None:
+                        raise ValueError(reason)
+                    header = parse_rpm_header(blob)
+                    package = rpm_package(header)
+                    files = "\0%s\0" % "\0".join(rpm_files(header))
+                except ValueError as error:
+                    problems.append("a header in it is broken: %s" % error)
+                    continue
+                if package:
+                    kept += len(files)
+                    found.append((package, files if kept <= RPM_FILES_LIMIT else ""))
+            if kept > RPM_FILES_LIMIT:
+                problems.append("more than %d characters of names of files; not all are known" % RPM_FILES_LIMIT)
+    except (OSError, ValueError) as error:
+        problems.append(common.describe(error) if isinstance(error, OSError) else str(error))
+    return found, problems
 
 
 def _rpm_rows(
@@ -301,10 +359,13 @@ def parse_rpm_header(blob: "bytes") -> "Dict[int, Any]":
         raise ValueError("states %d entries and %d bytes, more than its %d bytes" % (entries, size, len(blob)))
     tags = {}  # type: Dict[int, Any]
     for tag, kind, offset, count in struct.iter_unpack(">IIII", blob[8:start]):
-        if tag not in _RPM_WANTED:
+        # No writer repeats one of these; a crafted header could, a million times.
+        if tag not in _RPM_WANTED or tag in tags:
             continue
         if offset >= size or count > size:
             raise ValueError("tag %d lies outside the data" % tag)
+        if count > RPM_VALUES_LIMIT:
+            raise ValueError("tag %d states %d values" % (tag, count))
         at = start + offset
         if kind == _RPM_INT32:
             if at + 4 * count > len(blob):
@@ -343,14 +404,22 @@ def rpm_package(header: "Dict[int, Any]") -> "Optional[Package]":
 
 
 def rpm_files(header: "Dict[int, Any]") -> "Set[str]":
-    """Absolute paths of the files of one package (rpm keeps base names, directories and an index apart)."""
+    """Absolute paths of the files of one package (rpm keeps base names, directories and an index apart).
+
+    Raises ValueError where these would fill the memory: one long directory, named by each of a million files.
+    """
     bases, folders, places = (header.get(tag) for tag in (_RPM_BASENAMES, _RPM_DIRNAMES, _RPM_DIRINDEXES))
     if not (isinstance(bases, list) and isinstance(folders, list) and isinstance(places, list)):
         return set()
     files = set()
+    length = 0
     for base, index in zip(bases, places):  # noqa: B905 -- strict= needs Python 3.10
         if isinstance(index, int) and index < len(folders):
-            files.add("%s%s" % (folders[index], base))
+            path = "%s%s" % (folders[index], base)
+            files.add(path)
+            length += len(path)
+            if length > RPM_FILES_LIMIT:
+                raise ValueError("names of files of more than %d characters" % RPM_FILES_LIMIT)
     return files
 
 
@@ -363,7 +432,7 @@ def present_manager(place: "common.Place") -> "Optional[str]":
         return "dpkg"
     if any(place.exists(name) for name in APK_INSTALLED):
         return "apk"
-    if any(place.exists(folder + "/rpmdb.sqlite") for folder in RPM_FOLDERS):
+    if rpm_database(place):
         return "rpm"
     return None
 

@@ -1,10 +1,13 @@
 """The readers of dpkg's, apk's and rpm's databases, against real excerpts and the managers' own answers."""
 
 import lzma
+import os
 import shutil
 import sqlite3
 import struct
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,13 @@ from driftcheck.probes import os_packages
 from driftcheck.probes.common import Place
 
 DATA = Path(__file__).parent / "data"
+# Where each kind of rpm database stands: since Fedora 33 and RHEL 9; in openSUSE and SLE; up to RHEL 8, also on s390x.
+RPM_KINDS = {
+    "sqlite": "/var/lib/rpm/rpmdb.sqlite",
+    "ndb": "/usr/lib/sysimage/rpm/Packages.db",
+    "berkeley": "/var/lib/rpm/Packages",
+    "big-endian": "/var/lib/rpm/Packages",
+}
 
 # From a Debian 12 system with i386 added; Depends and Description are shortened. zfs-dkms was removed, its
 # configuration was kept; hello is half-way through an installation.
@@ -198,23 +208,56 @@ def test_apk(tmp_path: Path) -> None:
     assert os_packages.owner(here, "apk", ["/lib/sh"]) is None
 
 
-@pytest.fixture
-def rpm_root(tmp_path: Path) -> Path:
-    write(tmp_path, "/var/lib/rpm/rpmdb.sqlite", lzma.decompress((DATA / "rpmdb.sqlite.xz").read_bytes()))
+def rpm_data(kind: str) -> bytes:
+    return lzma.decompress((DATA / f"rpmdb.{kind}.xz").read_bytes())
+
+
+@pytest.fixture(params=RPM_KINDS)
+def any_rpm_root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A root with the same packages in a database of each kind, as data/make_rpmdb.sh makes them with rpm."""
+    write(tmp_path, RPM_KINDS[request.param], rpm_data(request.param))
     return tmp_path
 
 
-def test_rpm_as_rpm_prints_it(rpm_root: Path) -> None:
-    printed = {tuple(line.split()) for line in (DATA / "rpmdb.expected").read_text().splitlines()}
-    here = place(rpm_root)
+@pytest.fixture
+def rpm_root(tmp_path: Path) -> Path:
+    write(tmp_path, RPM_KINDS["sqlite"], rpm_data("sqlite"))
+    return tmp_path
+
+
+def assert_as_rpm_prints_it(here: Place, expected: str, files: str) -> None:
+    """``expected`` and ``files`` are what data/make_rpmdb.sh lets rpm print."""
     packages = os_packages.read_rpm(here)
-    assert {(package.name, package.version, package.architecture) for package in packages} == printed
-    assert len(packages) == len(printed)
+    assert sorted(map(tuple, packages)) == sorted(tuple(line.split()) for line in expected.splitlines())
     assert here.problems == []
+    for line in files.splitlines()[::50]:
+        name, _, path = line.partition(" ")
+        owner = os_packages.owner(here, os_packages.present_manager(here), [path])
+        assert owner is not None, path
+        assert owner.name == name
 
 
-def test_rpm_keys_lose_no_package(rpm_root: Path) -> None:
-    assert os_packages.measure_packages(place(rpm_root)) == {
+def test_rpm_as_rpm_prints_it(any_rpm_root: Path) -> None:
+    expected = (DATA / "rpmdb.expected").read_text()
+    files = lzma.decompress((DATA / "rpmdb.files.xz").read_bytes()).decode()
+    assert_as_rpm_prints_it(place(any_rpm_root), expected, files)
+
+
+def test_rpm_databases_made_here_and_now(tmp_path: Path) -> None:
+    if shutil.which("rpmbuild") is None or shutil.which("rpm") is None:
+        pytest.skip("no rpm and rpmbuild on this system")
+    subprocess.run(["sh", str(DATA / "make_rpmdb.sh"), str(tmp_path)], check=True, capture_output=True)
+    made = [kind for kind in RPM_KINDS if (tmp_path / f"rpmdb.{kind}").exists()]
+    assert made
+    for kind in made:
+        root = tmp_path / kind
+        write(root, RPM_KINDS[kind], (tmp_path / f"rpmdb.{kind}").read_bytes())
+        expected, files = ((tmp_path / f"rpmdb.{what}").read_text() for what in ("expected", "files"))
+        assert_as_rpm_prints_it(place(root), expected, files)
+
+
+def test_rpm_keys_lose_no_package(any_rpm_root: Path) -> None:
+    assert os_packages.measure_packages(place(any_rpm_root)) == {
         "manager": "rpm",
         "packages": {
             "bash": "5.2.26-3.el9",
@@ -228,8 +271,8 @@ def test_rpm_keys_lose_no_package(rpm_root: Path) -> None:
     }
 
 
-def test_rpm_finds_the_owner_of_a_file(rpm_root: Path) -> None:
-    here = place(rpm_root)
+def test_rpm_finds_the_owner_of_a_file(any_rpm_root: Path) -> None:
+    here = place(any_rpm_root)
     assert os_packages.owner(here, "rpm", ["/bin/git"]) == ("git-core", "2.43.5-1.el9", "x86_64")
     assert os_packages.owner(here, "rpm", ["/opt/git"]) is None
     assert os_packages.owner(here, "rpm", ["/usr/bin/nothing"]) is None
@@ -257,12 +300,87 @@ def test_rpm_beside_no_log_leaves_no_file_behind(rpm_root: Path) -> None:
     assert [path.name for path in (rpm_root / "var/lib/rpm").iterdir()] == ["rpmdb.sqlite"]
 
 
-def test_older_kinds_of_rpm_database_are_named(tmp_path: Path) -> None:
-    write(tmp_path, "/var/lib/rpm/Packages", b"\0" * 12 + b"\x61\x15\x06\0")
+def test_rpm_without_sqlite_is_read_once_and_its_problems_stand_in_each_section(tmp_path: Path) -> None:
+    path = tmp_path / RPM_KINDS["berkeley"].lstrip("/")
+    write(tmp_path, RPM_KINDS["berkeley"], rpm_data("berkeley")[:100_000])
     here = place(tmp_path)
-    assert os_packages.measure_packages(here) == {"manager": None, "packages": {}}
-    assert [entry["where"] for entry in here.problems] == ["/var/lib/rpm/Packages"]
-    assert "Berkeley DB" in here.problems[0]["reason"]
+    packages = os_packages.read_rpm(here)
+    problems = here.problems
+    assert problems
+    path.unlink()
+    path.touch()
+    here.forget_problems()
+    assert os_packages.read_rpm(here) == packages
+    assert here.problems == problems
+    here.forget_problems()
+    os_packages.rpm_owner(here, "/usr/bin/bash")
+    assert here.problems == problems
+
+
+def test_a_new_database_counts_where_an_older_one_was_left_beside_it(rpm_root: Path) -> None:
+    write(rpm_root, RPM_KINDS["berkeley"], b"not read")
+    here = place(rpm_root)
+    assert os_packages.rpm_database(here) == RPM_KINDS["sqlite"]
+    assert len(os_packages.read_rpm(here)) == 7
+    assert here.problems == []
+
+
+@pytest.mark.parametrize("kind", ["ndb", "berkeley"])
+def test_no_file_that_rpm_would_not_write_is_waited_for_or_held(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / RPM_KINDS[kind].lstrip("/")
+    path.parent.mkdir(parents=True)
+    reasons = []
+    steps: list[tuple[Callable[[], None], Callable[[], None]]] = [
+        (path.mkdir, path.rmdir),
+        (partial(os.mkfifo, path), path.unlink),
+        (path.touch, path.unlink),
+    ]
+    for make, unmake in steps:
+        make()
+        here = place(tmp_path)
+        assert os_packages.measure_packages(here) == {"manager": None, "packages": {}}
+        reasons.append(here.problems[0]["reason"])
+        unmake()
+    with path.open("wb") as file:
+        file.truncate(os_packages.RPM_DATABASE_LIMIT + 1)
+    here = place(tmp_path)
+    assert os_packages.read_rpm(here) == []
+    reasons.append(here.problems[0]["reason"])
+    assert reasons[:2] == ["not a regular file", "not a regular file"]
+    assert reasons[2].startswith("0 bytes, too few for a")
+    assert reasons[3] == "longer than 536870912 bytes; it was not read"
+
+
+# The characters of /usr/share/zoneinfo/1 to 800, which tzdata owns in the fixtures.
+ZONES = sum(len(f"/usr/share/zoneinfo/{number}") for number in range(1, 801))
+
+
+@pytest.mark.parametrize("kind", ["ndb", "berkeley"])
+def test_what_is_too_much_is_cut_and_said(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, RPM_KINDS[kind], rpm_data(kind))
+    monkeypatch.setattr(os_packages, "PACKAGE_LIMIT", 4)
+    here = place(tmp_path)
+    assert len(os_packages.read_rpm(here)) == 4
+    assert [entry["reason"] for entry in here.problems] == ["more than 4 packages; the rest was not read"]
+    monkeypatch.undo()
+    monkeypatch.setattr(os_packages, "RPM_FILES_LIMIT", ZONES - 1)
+    here = place(tmp_path)
+    assert "tzdata" not in {package.name for package in os_packages.read_rpm(here)}
+    assert [entry["reason"] for entry in here.problems] == [
+        "a header in it is broken: names of files of more than 18291 characters"
+    ]
+    monkeypatch.setattr(os_packages, "RPM_FILES_LIMIT", ZONES)
+    here = place(tmp_path)
+    assert len(os_packages.read_rpm(here)) == 7
+    assert [entry["reason"] for entry in here.problems] == [
+        "more than 18292 characters of names of files; not all are known"
+    ]
+    monkeypatch.undo()
+    monkeypatch.setattr(os_packages, "RPM_HEADER_LIMIT", 20_000)
+    here = place(tmp_path)
+    assert len(os_packages.read_rpm(here)) == 6
+    assert len(here.problems) == 1
+    assert here.problems[0]["reason"].startswith("a header in it is broken: ")
 
 
 def test_hostile_rpm_databases_end_as_problems(tmp_path: Path) -> None:
@@ -308,11 +426,18 @@ def test_hostile_rpm_databases_end_as_problems(tmp_path: Path) -> None:
         struct.pack(">II", 0xFFFFFFFF, 0),
         struct.pack(">IIIIII", 1, 4, 1000, 6, 99, 1) + b"abc\0",
         struct.pack(">IIIIII", 1, 4, 1003, 4, 0, 3) + b"abcd",
+        struct.pack(">IIIIII", 1, 1 << 21, 1117, 8, 0, 1 << 20) + bytes(1 << 21),
     ],
 )
 def test_broken_rpm_headers_raise_value_error(blob: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|states|outside"):
         os_packages.parse_rpm_header(blob)
+
+
+def test_an_rpm_header_that_repeats_a_tag_is_read_once() -> None:
+    entries = struct.pack(">IIII", 1000, 6, 0, 1) + 1000 * struct.pack(">IIII", 1000, 6, 4, 1)
+    header = os_packages.parse_rpm_header(struct.pack(">II", 1001, 8) + entries + b"one\0two\0")
+    assert header == {1000: "one"}
 
 
 def test_an_empty_root_has_no_manager(tmp_path: Path) -> None:
