@@ -27,16 +27,16 @@ def refuse(outputs: Iterable[str], inputs: Iterable[str | None]) -> None:
     read: dict[object, str] = {identity: path for path in inputs if path and (identity := _identity(path))}
     taken: dict[object, str] = {}
     for path in outputs:
-        if path == "-":
-            continue
-        _refuse_unwritable(path)
-        if _is_special(path):
-            continue
-        where: object = _identity(path) or os.path.realpath(path)
+        if path != "-":
+            _refuse_unwritable(path)
+            if _is_special(path):
+                continue
+        where: object = path if path == "-" else _identity(path) or os.path.realpath(path)
         if where in read:
             raise InputError(path, f"this command reads that file ({read[where]})", _ELSEWHERE)
         if where in taken:
-            raise InputError(path, f"two outputs would be written to that file ({taken[where]})", _ELSEWHERE)
+            what = "to standard output" if path == "-" else f"to that file ({taken[where]})"
+            raise InputError(path, f"two outputs would be written {what}", _ELSEWHERE)
         taken[where] = path
 
 

@@ -61,6 +61,9 @@ def test_two_outputs_in_one_file_are_refused_and_two_on_a_device_are_not(folder:
     result = driftcheck(*two, cwd=folder)
     assert result.err == "Error: ./new.txt: two outputs would be written to that file (new.txt). Name another file\n"
     assert not (folder / "new.txt").exists()
+    result = driftcheck("check", "laptop.json", "--output-file", "json=-", cwd=folder)
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "Error: -: two outputs would be written to standard output. Name another file\n"
     nowhere = ("-o", "/dev/null", "--output-file", "json=/dev/null", "--error", "/dev/null")
     result = driftcheck("check", "laptop.json", *nowhere, cwd=folder)
     assert (result.code, result.err) == (0, "")
