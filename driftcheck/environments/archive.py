@@ -16,16 +16,13 @@ from typing import IO, Any
 
 from driftcheck import progress
 from driftcheck.environments import Options, extraction, files, layers
-from driftcheck.environments.engine import configuration, image_header
+from driftcheck.environments.engine import architecture, configuration, image_header
 from driftcheck.environments.reference import Reference
 from driftcheck.environments.request import request_for
 from driftcheck.environments.streams import Expanding
 from driftcheck.environments.tar import PIECE
 from driftcheck.errors import InputError
 from driftcheck.snapshot import Snapshot
-
-# What uname(2) calls a machine, as OCI (and Go) call it.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 def measure(found: Reference, options: Options) -> Snapshot:
@@ -36,7 +33,7 @@ def measure(found: Reference, options: Options) -> Snapshot:
     """
     path, wanted = _split(found)
     with progress.during(f"Reading {found.text}"), _opened(path) as store:
-        image = layers.find_image(store, wanted, _architecture())
+        image = layers.find_image(store, wanted, architecture(platform.machine().lower()))
         attributes = _attributes(image)
         if attributes["Os"] not in {"", "linux"}:
             raise InputError(found.text, f"an image for {attributes['Os']}; only those for Linux can be read")
@@ -102,11 +99,6 @@ def _uncompressed(file: IO[bytes], where: str) -> Iterator[IO[bytes]]:
             raise InputError(tempfile.gettempdir(), f"no room to unpack {where}: {error.strerror}", hint) from error
         copy.seek(0)
         yield copy
-
-
-def _architecture() -> str:
-    machine = platform.machine().lower()
-    return _ARCHITECTURES.get(machine, machine)
 
 
 def _attributes(image: layers.Image) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from driftcheck import progress
 from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Output, Service, collect
 from driftcheck.environments import Options, conversation, inside
-from driftcheck.environments.engine import Engine, configuration, connect, image_header, table, text, value
+from driftcheck.environments.engine import Engine, configuration, connect, described, image_header, table, text, value
 from driftcheck.environments.export import measure_files
 from driftcheck.environments.reference import Reference
 from driftcheck.environments.request import request_for
@@ -78,9 +78,7 @@ def _inspect(engine: Engine, found: Reference) -> dict[str, Any]:
         except NotFound as error:
             hint = "docker ps -a lists what there is; an image is image:NAME"
             raise InputError(found.text, f"the engine at {engine.where} has no such container", hint) from error
-    if not isinstance(attributes, dict) or not isinstance(attributes.get("Id"), str):
-        raise InputError(found.text, f"what answers at {engine.where} is no container engine")
-    return attributes
+    return described(attributes, engine, found.text)
 
 
 def _image(engine: Engine, name: str) -> Any:

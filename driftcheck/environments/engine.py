@@ -35,6 +35,9 @@ _GO_DIRECTORY = 1 << 31
 _GO_LINK = 1 << 27
 _GO_OTHER = (1 << 26) | (1 << 25) | (1 << 24) | (1 << 21) | (1 << 19)
 
+# What uname(2) calls a machine, as OCI (and Go) call it.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armv7l": "arm"}
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -251,6 +254,22 @@ def _one_line(error: Any) -> str:
 
 
 # --- what an engine says of an image or a container
+
+
+def described(answer: Any, engine: Engine, subject: str) -> dict[str, Any]:
+    """What an engine says of an image or a container.
+
+    Raises:
+        InputError: when that is nothing that an engine would say.
+    """
+    if not isinstance(answer, dict) or not isinstance(answer.get("Id"), str):
+        raise InputError(subject, f"what answers at {engine.where} is no container engine")
+    return answer
+
+
+def architecture(machine: str) -> str:
+    """A kind of machine as OCI (and Go) call it; uname(2) has other names for some."""
+    return _ARCHITECTURES.get(machine, machine)
 
 
 def configuration(config: Any) -> dict[str, Any]:

@@ -19,7 +19,17 @@ from driftcheck import progress
 from driftcheck.collect import SIZE_LIMIT, TIME_LIMIT, Interpreter, Output, Request, Service, collect
 from driftcheck.environments import Options, conversation, inside, run_arguments
 from driftcheck.environments.container import cut_text
-from driftcheck.environments.engine import Engine, configuration, connect, image_header, table, text, value
+from driftcheck.environments.engine import (
+    Engine,
+    architecture,
+    configuration,
+    connect,
+    described,
+    image_header,
+    table,
+    text,
+    value,
+)
 from driftcheck.environments.export import measure_files
 from driftcheck.environments.reference import Reference
 from driftcheck.environments.request import request_for
@@ -36,7 +46,6 @@ _GRACE = 120
 
 # Kinds of machine whose programs another kind runs by itself.
 _ALSO_RUNS = {("amd64", "386"), ("arm64", "arm")}
-_NAMES = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386", "i686": "386", "armv7l": "arm"}
 
 
 def measure(found: Reference, options: Options) -> Snapshot:
@@ -104,9 +113,7 @@ def _inspect(engine: Engine, found: Reference, options: Options, arguments: RunA
         except NotFound as error:
             hint = "Give --pull to pull it, or see: docker images"
             raise InputError(found.text, f"the engine at {engine.where} has no such image", hint) from error
-    if not isinstance(attributes, dict) or not isinstance(attributes.get("Id"), str):
-        raise InputError(found.text, f"what answers at {engine.where} is no container engine")
-    return attributes
+    return described(attributes, engine, found.text)
 
 
 def _pull(engine: Engine, found: Reference, platform: str | None) -> None:
@@ -140,15 +147,11 @@ def _foreign(engine: Engine, attributes: Any) -> str | None:
     """Why the engine's machine cannot run this image itself; None where it can."""
     with engine.errors(engine.where):
         theirs = engine.api.version()
-    wanted = (text(attributes, "Os") or "linux", _machine(text(attributes, "Architecture")))
-    has = (text(theirs, "Os") or "linux", _machine(text(theirs, "Arch")))
+    wanted = (text(attributes, "Os") or "linux", architecture(text(attributes, "Architecture")))
+    has = (text(theirs, "Os") or "linux", architecture(text(theirs, "Arch")))
     if not wanted[1] or not has[1] or wanted == has or (wanted[0] == has[0] and (has[1], wanted[1]) in _ALSO_RUNS):
         return None
     return f"image for {wanted[0]}/{wanted[1]}, and the engine runs {has[0]}/{has[1]}"
-
-
-def _machine(name: str) -> str:
-    return _NAMES.get(name, name)
 
 
 # Capabilities that Docker gives to root in a plain run (moby, oci/caps/defaults.go).
