@@ -15,8 +15,8 @@ from support.compiled import imported, measured
 from support.loader_matrix import Case, judged, report, row
 from support.wheels import PROBES, clean_environment
 
-from driftcheck.findings import Confidence
-from driftcheck.rules import all_rules
+from driftcheck.findings import Confidence, Impact
+from driftcheck.rules import all_rules, contradictions
 from driftcheck.rules.base import Contradiction
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs the dynamic loader of Linux")
@@ -61,6 +61,54 @@ def test_scikit_learn_with_its_libgomp_deleted(tmp_path: Path) -> None:
     (found,) = broken.findings
     assert found.confidence is Confidence.CERTAIN
     assert found.fix[0].text.startswith("python -m pip install --force-reinstall --no-deps scikit-learn==")
+
+
+PARALLEL_LOOP = """
+import numba
+@numba.njit(parallel=True)
+def total(numbers):
+    result = 0
+    for index in numba.prange(numbers):
+        result += index
+    return result
+total(10)
+print(numba.threading_layer())
+"""
+
+
+def without_library(module: Path, soname: str) -> None:
+    """As on a system that does not have it: another name of the same length, which none has."""
+    data = module.read_bytes()
+    assert soname.encode() in data
+    module.write_bytes(data.replace(soname.encode(), b"libgone"[: len(soname)] + soname[7:].encode()))
+
+
+@pytest.mark.network
+def test_numba_without_the_libraries_of_its_layers_of_threads(tmp_path: Path) -> None:
+    """It tries one after the other, and takes the layer that needs no library; what it imports itself it needs."""
+    site = install(tmp_path / "site", "numba")
+    (site / "driftcheck_loop.py").write_text(PARALLEL_LOOP)
+    folder = site / "numba/np/ufunc"
+    for module, soname in (("tbbpool", "libtbb.so.12"), ("omppool", "libgomp.so.1.0.0")):
+        (path,) = folder.glob(f"{module}.*.so")
+        without_library(path, soname)
+    loop = [sys.executable, "-S", str(site / "driftcheck_loop.py")]
+    done = subprocess.run(loop, capture_output=True, text=True, check=True, env=clean_environment())
+    assert done.stdout == "workqueue\n"
+    target = measured(site)
+    assert judged(target) == ()
+    (rule,) = (rule for rule in contradictions() if rule.code == "LIB001")
+    found = list(rule.check(target, None))
+    assert [(one.impact, one.confidence) for one in found] == [(Impact.NOTE, Confidence.LIKELY)] * 2
+    assert all("and takes numba.np.ufunc.workqueue." in one.explanation for one in found)
+
+    (path,) = folder.glob("_internal.*.so")
+    without_library(path, "libm.so.6")
+    broken = row("numba without a library of its own", Case("numba", "LIB001"), site)
+    report([broken], "Numba")
+    (breaks,) = broken.findings
+    assert breaks.confidence is Confidence.CERTAIN
+    assert "`import numba` fails: numba/__init__.py" in breaks.explanation
 
 
 # Wheels of releases that were built with NumPy 1 alone; there are none for later Pythons. This onnxruntime goes on
