@@ -261,9 +261,10 @@ class LIB010(Contradiction):
     shared object file: No such file or directory`, then nothing.
 
     Decided: slows, likely: the plugin does not load, and whether the service wants it is not known. A note where
-    the plugin for TensorRT alone does not: an option beside CUDA, which few install. Possible
-    where the environment holds the library and code may load it first (onnxruntime.preload_dlls()). A module
-    that lacks an accelerator's library counts too where most modules of its distribution do not.
+    the plugin for TensorRT alone does not: an option beside CUDA, which few install; and where those of OpenVINO for
+    Intel's GPUs and NPUs do not, which every wheel brings, unless the baseline can load them. Possible where the
+    environment holds the library and code may load it first (onnxruntime.preload_dlls()). A module that lacks an
+    accelerator's library counts too where most modules of its distribution do not.
 
     Fix: install the libraries that the plugin was built with, or the build of the package without a GPU.
 
@@ -292,8 +293,10 @@ class LIB010(Contradiction):
             what = f"{', '.join(lacking[: so.NAMED])} missing" if lacking else f"{first.name} does not fit"
             # Every onnxruntime-gpu brings the plugin for TensorRT, and few install that; CUDA's own loads.
             spare = all(_TENSORRT.search(file) for file in files)
+            # Every openvino brings the plugins for Intel's GPUs and NPUs, and most of them compute on the CPU.
+            unasked = all(_OF_OPENVINO.search(file) for file in files) and not _loads_in(baseline, owner, files)
             yield self.finding(
-                Impact.NOTE if spare else Impact.SLOWS,
+                Impact.NOTE if spare or unasked else Impact.SLOWS,
                 max(sure, Confidence.LIKELY, key=lambda value: value.rank),
                 f"{so.owners_text(target, ones)} cannot load {files[0].rsplit('/', 1)[-1]}: {what}",
                 Subject("distribution", owner),
@@ -322,6 +325,16 @@ class LIB010(Contradiction):
 
 
 _TENSORRT = re.compile(r"tensorrt|[_.-]trt[_.-]")
+_OF_OPENVINO = re.compile(r"openvino_intel_[gn]pu_plugin")
+
+
+def _loads_in(snapshot: Snapshot | None, owner: str, files: list[str]) -> bool:
+    """Whether this environment has the distribution, and nothing to say against one of these files of it."""
+    if snapshot is None or snapshot.facts("libraries") is None or owner not in distributions_of(snapshot):
+        return False
+    return not so.files_of(snapshot).keys() >= set(files)
+
+
 _FOR_13 = re.compile(r"\b(nvidia-(?:cudnn|nccl|cusparselt|nvshmem)|tensorrt)?([\w-]*)-cu12(?=\b)")
 
 

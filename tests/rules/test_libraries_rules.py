@@ -704,6 +704,20 @@ def test_the_plugin_for_tensorrt_alone_is_an_option() -> None:
     assert found.impact is Impact.SLOWS
 
 
+def test_the_plugins_of_openvino_are_spare_unless_the_baseline_loads_them() -> None:
+    """import openvino and its CPU device work without libOpenCL.so.1 (openvino 2025.3.0)."""
+    plugin = "openvino/libs/libopenvino_intel_gpu_plugin.so"
+    packages = distributions(distribution("openvino", "2025.3.0"))
+    lacking = libraries({plugin: record("plugin", "openvino", **lacks("libOpenCL.so.1", plugin))})
+    (alone,) = findings("LIB010", libraries=lacking, packages=packages)
+    assert alone.impact is Impact.NOTE
+    for known, impact in ((HEALTHY, Impact.SLOWS), (lacking, Impact.NOTE)):
+        (found,) = findings(
+            "LIB010", baseline={"packages": packages, "libraries": known}, libraries=lacking, packages=packages
+        )
+        assert found.impact is impact
+
+
 def test_the_extras_of_a_distribution_bring_what_its_plugin_needs() -> None:
     lacking = lacks("libcublasLt.so.13", PROVIDER)
     files = {PROVIDER: record("plugin", "onnxruntime-gpu", named_by="onnxruntime/__init__.py", **lacking)}
