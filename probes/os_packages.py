@@ -234,6 +234,7 @@ def _rpm_lists(place: "common.Place", name: "str", headers: "Headers") -> "List[
 def _rpm_read(real: "str", headers: "Headers") -> "Tuple[List[Tuple[Package, str]], List[str]]":
     found = []  # type: List[Tuple[Package, str]]
     problems = []
+    broken = []
     kept = 0
     try:
         with bounded.open_regular(real) as file:
@@ -251,7 +252,7 @@ def _rpm_read(real: "str", headers: "Headers") -> "Tuple[List[Tuple[Package, str
                     package = rpm_package(header)
                     files = "\0%s\0" % "\0".join(rpm_files(header))
                 except ValueError as error:
-                    problems.append("a header in it is broken: %s" % error)
+                    broken.append(str(error))
                     continue
                 if package:
                     kept += len(files)
@@ -260,6 +261,10 @@ def _rpm_read(real: "str", headers: "Headers") -> "Tuple[List[Tuple[Package, str
                 problems.append("more than %d characters of names of files; not all are known" % RPM_FILES_LIMIT)
     except (OSError, ValueError) as error:
         problems.append(common.describe(error) if isinstance(error, OSError) else str(error))
+    if broken:
+        # A file that was cut has lost hundreds, each on another page.
+        headers_are = "1 header in it is" if len(broken) == 1 else "%d headers in it are" % len(broken)
+        problems.append("%s broken: %s" % (headers_are, broken[0]))
     return found, problems
 
 

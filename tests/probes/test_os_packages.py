@@ -2,6 +2,7 @@
 
 import lzma
 import os
+import re
 import shutil
 import sqlite3
 import struct
@@ -302,11 +303,14 @@ def test_rpm_beside_no_log_leaves_no_file_behind(rpm_root: Path) -> None:
 
 def test_rpm_without_sqlite_is_read_once_and_its_problems_stand_in_each_section(tmp_path: Path) -> None:
     path = tmp_path / RPM_KINDS["berkeley"].lstrip("/")
-    write(tmp_path, RPM_KINDS["berkeley"], rpm_data("berkeley")[:100_000])
+    write(tmp_path, RPM_KINDS["berkeley"], rpm_data("berkeley")[:80_000])
     here = place(tmp_path)
     packages = os_packages.read_rpm(here)
     problems = here.problems
-    assert problems
+    assert 0 < len(packages) < 6
+    assert [entry["where"] for entry in problems] == ["/var/lib/rpm/Packages"]
+    lost = 7 - len(packages)
+    assert re.fullmatch(rf"{lost} headers in it are broken: page \d+ lies behind .*", problems[0]["reason"])
     path.unlink()
     path.touch()
     here.forget_problems()
@@ -367,7 +371,7 @@ def test_what_is_too_much_is_cut_and_said(kind: str, tmp_path: Path, monkeypatch
     here = place(tmp_path)
     assert "tzdata" not in {package.name for package in os_packages.read_rpm(here)}
     assert [entry["reason"] for entry in here.problems] == [
-        "a header in it is broken: names of files of more than 18291 characters"
+        "1 header in it is broken: names of files of more than 18291 characters"
     ]
     monkeypatch.setattr(os_packages, "RPM_FILES_LIMIT", ZONES)
     here = place(tmp_path)
@@ -380,7 +384,7 @@ def test_what_is_too_much_is_cut_and_said(kind: str, tmp_path: Path, monkeypatch
     here = place(tmp_path)
     assert len(os_packages.read_rpm(here)) == 6
     assert len(here.problems) == 1
-    assert here.problems[0]["reason"].startswith("a header in it is broken: ")
+    assert here.problems[0]["reason"].startswith("1 header in it is broken: ")
 
 
 def test_hostile_rpm_databases_end_as_problems(tmp_path: Path) -> None:
