@@ -242,5 +242,5 @@ def _fix(target: Snapshot, found: Copy | None, generation: int | None) -> Sequen
     needed = {wheels.req_name(text) for record in installed.values() for text in record["requires"]}
     others = sorted(one for one in installed if _WHEEL.match(one) and one != wanted.partition("==")[0])
     others = [one for one in others if one not in needed]
-    removal = pip_fix(target, f"uninstall --yes {' '.join(others)}") if others else ()
+    removal = pip_fix(target, f"uninstall -y {' '.join(others)}") if others else ()
     return [*removal, *pip_fix(target, f"install --force-reinstall --no-deps {wanted}")]

@@ -220,6 +220,7 @@ class LIB011(Contradiction):
 
     @staticmethod
     def _fix(target: Snapshot, baseline: Snapshot | None, owner: str) -> list[Fix]:
+        """One way to type, and the other in words: both at once would bring NumPy back and the package forward."""
         known, here = distributions_of(baseline), distributions_of(target)
         old = req.parsed(req.version_of(known["numpy"])) if "numpy" in known else None
         fixes: tuple[Fix, ...] = ()
@@ -227,7 +228,9 @@ class LIB011(Contradiction):
             fixes = pip_fix(target, f"install {pinned(known['numpy'])}")
         elif owner in known and owner in here and known[owner]["version"] != here[owner]["version"]:
             fixes = pip_fix(target, f"install {pinned(known[owner])}")
-        return [*(fixes or pip_fix(target, 'install "numpy<2"')), *_upgrade(target, owner)]
+        fixes = fixes or pip_fix(target, 'install "numpy<2"')
+        upgrade = _upgrade(target, owner)[:1]
+        return [*fixes, *(Fix("advice", f"Or a release that was built with NumPy 2: {fix.text}") for fix in upgrade)]
 
 
 _TEXTS = {

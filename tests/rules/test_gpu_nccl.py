@@ -60,7 +60,7 @@ def test_gpu038_the_wheel_that_nobody_requires_goes_first() -> None:
     both = packages(distribution("nvidia-nccl-cu12", "2.27.5"), distribution("nvidia-nccl-cu13", "2.29.7"))
     (found,) = findings("GPU038", cuda=facts, gpu=driver("12.2"), packages=both)
     assert [fix.text for fix in found.fix] == [
-        "python -m pip uninstall --yes nvidia-nccl-cu13",
+        "python -m pip uninstall -y nvidia-nccl-cu13",
         "python -m pip install --force-reinstall --no-deps nvidia-nccl-cu12==2.27.5",
     ]
     needed = distribution("jax-cuda13-plugin", "0.8", requires={"nvidia-nccl-cu13": ""})
