@@ -5,7 +5,8 @@
 DIR is a virtual environment; the README's table comes from one with torch, scikit-learn, pandas, onnxruntime, OpenCV,
 transformers and FastAPI. Each command is run in turn, round by round, so that a slow moment of the machine meets
 all alike; the table gives the median, and the minimum in parentheses. driftcheck has to be installed, not editable:
-an editable install pays for its import hook.
+an editable install pays for its import hook. Where there are two processors, a snapshot measures on both
+(probes/aside.py); put `taskset -c 0` before the command to see it on one.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def main() -> None:
         print("| command | seconds |\n| --- | --- |")
         for name, found in seconds.items():
             print(f"| {name} | {statistics.median(found[1:]):.2f} ({min(found[1:]):.2f}) |")
-        print(f"\nPeak memory of a snapshot, driftcheck and the interpreter under test each: {memory} MB at the most")
+        print(f"\nProcessors: {len(os.sched_getaffinity(0))}")
+        print(f"Peak memory of a snapshot, driftcheck and the interpreter under test each: {memory} MB at the most")
         print(f"Size of a snapshot: {Path(one).stat().st_size / 1000:.0f} kB")
 
 
