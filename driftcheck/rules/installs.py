@@ -112,9 +112,10 @@ class PKG003(Contradiction):
 
     Decided: where files differ and code is among the shared ones: breaks, likely, if neither of the two is
     whole any more; changes-results, likely, if one of them is, because then its build runs and the other
-    is only listed. Breaks, possible, where only __init__.py files are shared and differ (namespaces of one
-    publisher); a note for identical files and for documents and tests. Packages that share nothing but
-    identical __init__.py files are left out.
+    is only listed. Where a third one owns files of both and is whole, its build runs: it is found with each of
+    the two, and they are not found with each other. Breaks, possible, where only __init__.py files are shared and
+    differ (namespaces of one publisher); a note for identical files and for documents and tests. Packages that
+    share nothing but identical __init__.py files are left out.
 
     Fix: uninstall one, and install the other again, because the uninstall took its files away. The
     baseline says which one to keep; without it, the headless and the more complete OpenCV, and the
@@ -147,6 +148,8 @@ class PKG003(Contradiction):
             code = any(is_code(path) for path in paths)
             impact, confidence = Impact.NOTE, Confidence.CERTAIN
             whole = [name for name in names if self._is_whole(distributions[name])]
+            if not whole and shared["different"] and self._is_third(target, names):
+                continue
             if shared["different"] and code:
                 impact, confidence = Impact.BREAKS, Confidence.POSSIBLE if only_init else Confidence.LIKELY
                 if whole and not only_init:
@@ -180,6 +183,16 @@ class PKG003(Contradiction):
             change.kind == "added"
             and change.path[:2] == DISTRIBUTIONS
             and change.path[2:] in {(n,) for n in names.split(" ")}
+        )
+
+    @classmethod
+    def _is_third(cls, target: Snapshot, names: Sequence[str]) -> bool:
+        """Whether a whole distribution owns files of both: what is there is its build, as its own findings say."""
+        shared = shared_of(target)
+        return any(
+            cls._is_whole(record) and all(" ".join(sorted((name, other))) in shared for other in names)
+            for name, record in distributions_of(target).items()
+            if name not in names
         )
 
     @staticmethod

@@ -389,6 +389,21 @@ def test_a_mixture_of_two_breaks() -> None:
     assert "those of opencv-python-headless are there" in found.explanation
 
 
+def test_a_third_that_is_whole_is_no_mixture_of_the_other_two() -> None:
+    """Seen with the three OpenCV 5.0.0.93: contrib, installed last, is there as it was made, and runs."""
+    altered = {"count": 1, "examples": {"cv2/cv2.abi3.so": {"recorded": 1, "found": 2}}}
+    others = [{**record, "altered_files": altered} for record in OPENCV]
+    facts = shared("cv2/__init__.py", "cv2/cv2.abi3.so", count=79, different=3)
+    pairs = (OPENCV_PAIR, "opencv-contrib-python opencv-python", "opencv-contrib-python opencv-python-headless")
+    contrib = distribution("opencv-contrib-python", "4.11.0.86")
+    found = findings("PKG003", packages=packages(contrib, *others, shared_files=dict.fromkeys(pairs, facts)))
+    assert {finding.subject.name for finding in found} == set(pairs[1:])
+    assert {judged(finding) for finding in found} == {("changes-results", "likely")}
+
+    broken = packages({**contrib, "altered_files": altered}, *others, shared_files=dict.fromkeys(pairs, facts))
+    assert {judged(finding) for finding in findings("PKG003", packages=broken)} == {("breaks", "likely")}
+
+
 def test_the_fix_reinstalls_the_one_that_stays() -> None:
     target = packages(*OPENCV, shared_files={OPENCV_PAIR: shared("cv2/cv2.abi3.so", different=1)})
     (found,) = findings("PKG003", packages=target)
@@ -868,7 +883,7 @@ def test_documentation_is_complete(rule: Any) -> None:
 
 
 def test_the_family_is_complete() -> None:
-    assert [rule.code for rule in RULES] == [f"PKG{number:03}" for number in range(1, 14)]
+    assert [rule.code for rule in RULES] == [f"PKG{number:03}" for number in range(1, 15)]
 
 
 def test_an_empty_section_says_nothing() -> None:
