@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (result.code, result.out) == (0, ""), result.err
     assert result.err.startswith(f"{path}: ")
     return path
+
+
+def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
+    """Also in a directory with files that are named like modules that it imports."""
+    for name in ("json", "click"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is no module')\n")
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-m", "driftcheck", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(__version__)
 
 
 def edited(path: Path, target: Path, change: Any) -> Path:
