@@ -24,7 +24,7 @@ from driftcheck.interrupts import held_back
 from driftcheck.probes.redaction import Redactor, redact_secrets
 from driftcheck.snapshot import Snapshot, parse
 
-# Far above the largest honest answer (0.5 MB, DESIGN 4.2) and the slowest honest disk.
+# Far above the largest honest answer (0.5 MB) and the slowest honest disk.
 SIZE_LIMIT = 64 << 20
 TIME_LIMIT = 120.0
 

@@ -75,7 +75,7 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One conclusion of one rule (DESIGN 4.4).
+    """One conclusion of one rule.
 
     ``predicted_error``  what the program would print, first error only; verbatim where ``certain``
     ``also_in_baseline`` the same contradiction stands in the baseline, which works; it never fails a run

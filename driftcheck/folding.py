@@ -1,4 +1,4 @@
-"""Few causes, many effects: each change, and each finding, under the finding that explains it (DESIGN 1.6).
+"""Few causes, many effects: each change, and each finding, under the finding that explains it.
 
 A rule says of one of its findings which changes it explains and which other findings it causes. Where several lay
 claim to the same thing, the one that explains most gets it. An effect stays a finding of its own: it counts, it

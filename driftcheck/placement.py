@@ -1,6 +1,6 @@
 """An environment on another machine: the snapshot that it would give there, of two that were measured apart.
 
-The layer of each section decides (DESIGN 1.4): what travels with the image and what one start adds stay, what the
+The layer of each section decides: what travels with the image and what one start adds stay, what the
 machine is comes from the machine. What a fact of the one says of the other is worked out again, and what had to be
 taken for granted is written into the header.
 """

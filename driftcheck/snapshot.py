@@ -20,7 +20,7 @@ from driftcheck.probes.redaction import Redactor
 
 SCHEMA_VERSION = 0
 
-# The largest honest snapshot is 0.5 MB (DESIGN 4.2).
+# The largest honest snapshot is 0.5 MB.
 SIZE_LIMIT = 64 << 20
 DEPTH_LIMIT = 64
 

@@ -1,4 +1,4 @@
-"""Changes between snapshots: the laws of DESIGN 6, and what never is a change."""
+"""Changes between snapshots: their laws, and what never is a change."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _driftcheck() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command line and exit with its code (DESIGN 4.1); click's own habit of ending with 1 is overridden."""
+    """Run a command line and exit with its code; click's own habit of ending with 1 is overridden."""
     sys.exit(_run(arguments))
 
 

@@ -1,4 +1,4 @@
-"""The exit codes (DESIGN 4.1)."""
+"""The exit codes, as the README lists them."""
 
 from __future__ import annotations
 

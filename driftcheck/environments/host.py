@@ -1,6 +1,6 @@
 """``host``: the interpreter that the user's project runs on this machine.
 
-In this order (DESIGN 4.1), the first that there is; the header of the snapshot says which, and why:
+In this order, the first that there is; the header of the snapshot says which, and why:
 
 1. ``--python``
 2. ``$VIRTUAL_ENV``

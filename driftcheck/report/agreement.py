@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from driftcheck.report.model import Report, Target
 
-# Sections by layer (DESIGN 4.3), in the order in which people think of them.
+# Sections by layer, in the order in which people think of them.
 LAYERS: dict[str, tuple[str, ...]] = {
     "image": ("python", "packages", "libraries", "system", "programs", "cuda", "service", "artifacts", "imports"),
     "run": ("variables", "limits"),

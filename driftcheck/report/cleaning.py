@@ -1,6 +1,6 @@
 r"""What others wrote, made safe to show: nothing in it acts, and what is odd about it can be seen.
 
-Names, versions, paths and labels come out of environments that nobody vouches for (DESIGN 4.6). Whatever
+Names, versions, paths and labels come out of environments that nobody vouches for. Whatever
 would move a cursor, change a colour, turn the direction of writing or be invisible is written as an escape
 (``\x1b``, ``\u202e``); values that are too long are cut, and their length is said.
 """

@@ -28,7 +28,7 @@ from driftcheck.errors import InputError
 from driftcheck.payload import probe_file
 from driftcheck.snapshot import Snapshot, parse
 
-# Sections that are the same whichever way an image is measured (DESIGN 6, "One environment, several ways in").
+# Sections that are the same whichever way an image is measured.
 EQUAL = ("packages", "system", "programs", "libraries")
 
 

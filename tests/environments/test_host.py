@@ -1,4 +1,4 @@
-"""Which interpreter `host` means, in the order of DESIGN 4.1."""
+"""Which interpreter `host` means, in the order that environments/host.py writes down."""
 
 from __future__ import annotations
 

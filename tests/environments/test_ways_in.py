@@ -1,4 +1,4 @@
-"""One environment, several ways in (DESIGN 6): container, image, archive and unpacked root tell the same.
+"""One environment, several ways in: container, image, archive and unpacked root tell the same.
 
 Two Debian releases, one with a virtual environment in the image, and distributions in both.
 """
