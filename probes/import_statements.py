@@ -149,6 +149,7 @@ class _Reader:
             if isinstance(node, self.functions):
                 self.own.setdefault(node.name, []).append(node)
         self.followed = set()  # type: Set[str]
+        self.tried = 0  # how many "try" with a handler that goes on are around
         self.replaces = False  # whoever put modules or finders into these decides what an import finds
 
     def block(self, statements: "List[Any]", way: "str", scope: "int") -> "None":
@@ -195,6 +196,7 @@ class _Reader:
         if function.decorator_list or not isinstance(function, self.ast.FunctionDef):
             return
         self.followed.add(name)
+        way = perhaps(way) if self.tried else way
         self.scopes += 1
         scope = self.scopes
         for node in function.body:
@@ -285,12 +287,21 @@ class _Reader:
             name = _last_name(self.ast, call.func) if isinstance(call, self.ast.Call) else ""
             if name == "suppress" and self._catch(call.args):
                 return GUARDED
-            if name not in ("suppress", "catch_warnings"):
+            if name != "catch_warnings":
                 way = perhaps(way)  # what it does with an error is not known
         return way
 
     def _try(self, node: "Any", way: "str", scope: "int") -> "None":
-        self.block(node.body, self._caught(node.handlers, way), scope)
+        inside = self._caught(node.handlers, way)
+        if all(self._raised(handler.body, handler) is not None for handler in node.handlers):
+            self.block(node.body, inside, scope)
+        else:
+            # What comes first is reached. It may raise something else that a handler ends, and the rest is not.
+            compound = bool(node.body) and hasattr(node.body[0], "body")
+            self.tried += 1
+            self.block(node.body[:1], perhaps(inside) if compound else inside, scope)
+            self.block(node.body[1:], perhaps(inside), scope)
+            self.tried -= 1
         for handler in node.handlers:
             self.block(handler.body, perhaps(way), scope)
         self.block(node.orelse, perhaps(way) if node.handlers else way, scope)
@@ -354,6 +365,8 @@ class _Reader:
                 both = [self._raised(branch, handler) for branch in (node.body, node.orelse)]
                 if None not in both:
                     return REWORDED if REWORDED in both else PLAIN
+            if self._contains(node, (ast.Return, ast.Break, ast.Continue)):
+                return None
         return None
 
     def _ends(self, node: "Any") -> "bool":
@@ -406,6 +419,7 @@ class _Reader:
             for target in waiting:
                 if isinstance(target, ast.Name):
                     self._bind(target.id, way)
+                    self.replaces |= target.id == "__path__" and way != FUNCTION
                 elif isinstance(target, (ast.Tuple, ast.List)):
                     waiting.extend(target.elts)
         if way != FUNCTION and any(isinstance(one, ast.Subscript) and self._is_table(one.value) for one in targets):
@@ -423,7 +437,9 @@ class _Reader:
                     self._add(module, None, call, way if call is value else perhaps(way), scope, name)
 
     def _is_table(self, node: "Any") -> "bool":
-        """``sys.modules``, ``sys.meta_path`` and the like."""
+        """``sys.modules``, ``sys.meta_path`` and the like, and the ``__path__`` of a package."""
+        if isinstance(node, self.ast.Name) and node.id == "__path__":
+            return True
         return isinstance(node, self.ast.Attribute) and node.attr in ("modules", "meta_path", "path_hooks")
 
     def _by_call(self, call: "Any") -> "str":

@@ -51,6 +51,12 @@ STARTS = {
         "try:\n    try:\n        from . import _a\n    except KeyError:\n        pass\nexcept:\n    raise ValueError",
     ],
     "conditional": [
+        "try:\n    import nowhere_at_all\n    from . import _a\nexcept ModuleNotFoundError:\n    pass",
+        "try:\n    class B:\n        {}['b']\n        from . import _a\nexcept KeyError:\n    pass",
+        "def f():\n    {}['b']\n    from . import _a\ntry:\n    f()\nexcept KeyError:\n    pass",
+        "import contextlib\nwith contextlib.suppress(KeyError):\n    {}['b']\n    from . import _a",
+        "def f():\n    try:\n        from . import _a\n    except:\n        if f: return\n        raise\nf()",
+        "__path__ = ['nowhere']\ntry:\n    from . import _a\nexcept ValueError:\n    pass",
         "import sys\nif not sys.maxsize:\n    from . import _a",
         "for b in ():\n    from . import _a",
         "try:\n    b = 1\nexcept ImportError:\n    from . import _a",
