@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from packaging.specifiers import SpecifierSet
+
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
+from driftcheck.rules import rivals
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.distributions import ASIDE, DISTRIBUTIONS, count_of, distributions_of, pinned, pip_fix
@@ -164,7 +167,7 @@ class LIB011(Contradiction):
     Decided: breaks, likely, for both kinds: those whose import raises, and those that print and go on
     half-initialised. Which is which was read in the file; 71 of 72 modules of 14 distributions did as said.
 
-    Fix: a release of the package that was built with NumPy 2, or numpy<2.
+    Fix: a release of the package that was built with NumPy 2, or numpy<2 where every other distribution takes that.
 
     Limits: a module that takes NumPy's API by other ways than the capsule is not seen.
     """
@@ -228,11 +231,21 @@ class LIB011(Contradiction):
             fixes = pip_fix(target, f"install {pinned(known['numpy'])}")
         elif owner in known and owner in here and known[owner]["version"] != here[owner]["version"]:
             fixes = pip_fix(target, f"install {pinned(known[owner])}")
-        fixes = fixes or pip_fix(target, 'install "numpy<2"')
         upgrade = _upgrade(target, owner)[:1]
+        if not fixes and upgrade and _is_numpy_2_demanded(target, owner):
+            return list(upgrade)
+        fixes = fixes or pip_fix(target, 'install "numpy<2"')
         return [*fixes, *(Fix("advice", f"Or a release that was built with NumPy 2: {fix.text}") for fix in upgrade)]
 
 
+def _is_numpy_2_demanded(target: Snapshot, owner: str) -> bool:
+    """Whether another distribution takes no NumPy 1, so that going back to it would only move the failure."""
+    stated = req.requirements_of(distributions_of(target), target.facts("python") or {})
+    wanted = rivals.demands(stated).get("numpy", [])
+    return any(one.owner != owner and not rivals.may_agree(_NUMPY_1, one.specifiers) for one in wanted)
+
+
+_NUMPY_1 = SpecifierSet("<2")
 _TEXTS = {
     "ValueError": "ValueError: numpy.dtype size changed, may indicate binary incompatibility. "
     "Expected 96 from C header, got 88 from PyObject",

@@ -792,6 +792,15 @@ def test_a_build_for_numpy_1_on_numpy_2(raises: str | None, text: str) -> None:
     assert found.fix[0].text == "python -m pip install a==4.0"
 
 
+def test_numpy_does_not_go_back_where_another_distribution_takes_no_numpy_1() -> None:
+    """scikit-learn 1.3.2 beside pandas 3.1.1: numpy<2 would break pandas."""
+    numpy, old = distribution("numpy", "2.4.6"), distribution("a", "3.0", requires={"numpy<2.0,>=1.17.3": ""})
+    for wanted, line in ((">=2.0.2", "install --upgrade a"), (">=1.21", 'install "numpy<2"')):
+        packages = distributions(numpy, old, distribution("pandas", "3.1.1", requires={f"numpy{wanted}": ""}))
+        (found,) = findings("LIB011", libraries=libraries(numpy_1("ValueError")), packages=packages)
+        assert found.fix[0].text == f"python -m pip {line}"
+
+
 def test_a_build_for_numpy_1_on_numpy_1() -> None:
     packages = distributions(distribution("numpy", "1.26.4"), distribution("a"))
     assert findings("LIB011", libraries=libraries(numpy_1("ImportError")), packages=packages) == []
