@@ -840,6 +840,13 @@ def test_an_import_that_succeeds_against_the_prediction() -> None:
     assert (found.impact, found.title) == (Impact.NOTE, f"import cv2 succeeds, though {CV2} cannot be loaded")
 
 
+@pytest.mark.parametrize(("way", "notes"), [("guarded", 0), ("function", 0), ("plain", 1)])
+def test_an_import_that_does_without_a_module_is_as_predicted(way: str, notes: int) -> None:
+    files = {"a/_a.abi3.so": record("module", "a", **lacks("libx.so.1"), **imported_by(x_7=way))}
+    made = imports(a={"outcome": "imported"})
+    assert len(findings("LIB012", libraries=libraries(files), imports=made)) == notes
+
+
 def test_an_import_that_goes_on_half_initialised() -> None:
     tried = imports(a={"outcome": "imported", "array_api_not_found": True})
     (found,) = findings("LIB012", libraries=HEALTHY, imports=tried)
