@@ -492,11 +492,11 @@ def _first_module(gone: Sequence[str]) -> str | None:
 
     A directory that lost no more than its ``__init__.py`` is imported all the same, as a namespace.
     """
-    folders = [path.rpartition("/")[0] for path in gone]
     names = [
         found["name"].replace("/", ".")
         for path in gone
-        if (found := _MODULE.fullmatch(path)) and (not found["package"] or folders.count(found["name"]) > 1)
+        if (found := _MODULE.fullmatch(path))
+        and (not found["package"] or any(other.startswith(f"{found['name']}/") for other in gone if other != path))
     ]
     return min(names, key=lambda name: name.count("."), default=None)
 

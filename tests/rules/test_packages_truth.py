@@ -342,6 +342,19 @@ def test_a_deleted_part_of_a_package(tmp_path: Path, gone: list[str], statement:
     assert last_line(imports(statement, site)) == found.predicted_error
 
 
+def test_a_package_whose_code_lies_deeper_is_gone_as_a_whole(tmp_path: Path) -> None:
+    """As onnxruntime, which has little beside its __init__.py but packages."""
+    files: dict[str, str | bytes] = {"model/__init__.py": "", "model/deep/__init__.py": "", "model/deep/tree.py": ""}
+    site = install(tmp_path / "site", "model", files=files)
+    shutil.rmtree(site / "model")
+    (found,) = judge("PKG006", measured(site))
+    assert (
+        found.predicted_error
+        == last_line(imports("import model", site))
+        == "ModuleNotFoundError: No module named 'model'"
+    )
+
+
 def test_a_package_without_its_init_alone_is_a_namespace(tmp_path: Path) -> None:
     """It is imported without an error, so none is predicted for the import."""
     site = install(tmp_path / "site", "model", files=_NESTED)
