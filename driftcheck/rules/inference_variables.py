@@ -290,7 +290,9 @@ class ENV006(Contradiction):
     See: `libgomp: Thread creation failed: Invalid argument`, exit status 1, at the first computation.
 
     Decided: a CPU of the list has a number that the machine does not reach, and a distribution that brings
-    libgomp is installed: breaks, likely. Seen with torch 2.13, GOMP_CPU_AFFINITY=7 and two CPUs.
+    libgomp is installed: breaks, likely, where one of as many threads as there are CPUs (or as OMP_NUM_THREADS says)
+    would be started there; possible where only a later one would. Seen with torch 2.13 and two CPUs: 7, 2-3 and
+    "0 5" end the process, 0-63 and "5 0" do not.
 
     Fix: unset it, or name CPUs of this machine.
 
@@ -310,17 +312,21 @@ class ENV006(Contradiction):
         by = reader(target, _LIBGOMP, None)
         if not online or by is None:
             return
-        absent = _absent_cpu(variable(target, name) or "", online)
-        if absent is None:
+        found = _absent_cpu(variable(target, name) or "", online)
+        if found is None:
             return
+        absent, thread = found
+        asked = variable(target, "OMP_NUM_THREADS") or ""
+        threads = int(asked) if re.fullmatch(r"\d{1,6}", asked, re.ASCII) else online
         before = variable(baseline, name) if baseline is not None else None
         yield self.finding(
             Impact.BREAKS,
-            Confidence.LIKELY,
+            Confidence.LIKELY if thread < threads else Confidence.POSSIBLE,
             f"{name} names CPU {absent}, and there are {online}",
             Subject("variable", name),
             f"CPUs are counted from 0, so the last one here is {online - 1}. The kernel refuses a thread on another "
-            "one, and libgomp ends the process.",
+            "one, and libgomp ends the process."
+            + ("" if thread < threads else f" That comes to pass once more than {thread} threads are started."),
             predicted_error="libgomp: Thread creation failed: Invalid argument",
             evidence=[
                 at(target, "target", "variables", "variables", name, "value"),
@@ -343,22 +349,30 @@ class ENV006(Contradiction):
 _LIBGOMP = ("torch", "scikit-learn", "xgboost", "lightgbm", "faiss-cpu", "ctranslate2")
 
 
-def _absent_cpu(value: str, online: int) -> int | None:
-    """The first CPU in ``0 3 1-2 4-15:2`` that libgomp asks for and that is not there; None for what is no such list.
+def _absent_cpu(value: str, online: int) -> tuple[int, int] | None:
+    """The first CPU in ``0 3 1-2 4-15:2`` that libgomp asks for and that is not there, and the number of the first
+    thread that it would start on it; None for what is no such list.
 
     It holds the CPUs in words of 64 bits, as the kernel hands them out, and forgets what lies beyond the last word
-    (seen: of two CPUs, 2 to 63 are refused, and 64 and more are ignored).
+    (seen: of two CPUs, 2 to 63 are refused, and 64 and more are ignored). Threads take the list in its order, and
+    begin it anew at its end; thread 0 is there already, and goes on where it is (seen: ``5 0`` for two threads).
     """
     if len(value) > LONGEST:
         return None
     known = -(-online // 64) * 64
-    absent: list[int] = []
+    absent: list[tuple[int, int]] = []
+    length = 0
     for word in re.split(r"[\s,]+", value.strip()):
         part = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6})(?::(\d{1,6}))?)?", word, re.ASCII)
         if part is None:
             return None
         first, last, step = int(part[1]), int(part[2] or part[1]), int(part[3] or 1) or 1
+        last = min(last, known - 1)
         cpu = first if first >= online else first + -(-(online - first) // step) * step
-        if cpu <= min(last, known - 1):
-            absent.append(cpu)
-    return min(absent, default=None)
+        if cpu <= last:
+            absent.append((length + (cpu - first) // step, cpu))
+            if absent[-1][0] == 0 and cpu + step <= last:
+                absent.append((1, cpu + step))
+        length += max(0, (last - first) // step + 1)
+    found = min(((place or length, cpu) for place, cpu in absent), default=None)
+    return (found[1], found[0]) if found is not None else None
