@@ -1,4 +1,4 @@
-"""What the rules of family BOX ask of a snapshot, and the lines that mend a small image."""
+"""What the rules of family BOX ask of a snapshot."""
 
 from __future__ import annotations
 
@@ -6,33 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from driftcheck.findings import Fix
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import lookup
 from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
-
-# Package managers' names for what brings a thing: {thing: {manager: command}}.
-_INSTALL = {
-    "ca-certificates": {
-        "dpkg": "apt-get install -y --no-install-recommends ca-certificates",
-        "apk": "apk add ca-certificates",
-        "rpm": "dnf install -y ca-certificates",
-    },
-    "tzdata": {
-        "dpkg": "apt-get install -y --no-install-recommends tzdata",
-        "apk": "apk add tzdata",
-        "rpm": "dnf install -y tzdata",
-    },
-}
-
-
-def install_fix(target: Snapshot, thing: str) -> list[Fix]:
-    manager = lookup(target, ("system", "packages", "manager"))
-    command = _INSTALL[thing].get(manager or "")
-    if command is None:
-        return [Fix("advice", f"Install the system package {thing}.")]
-    return [Fix("apt" if manager == "dpkg" else "advice", command)]
 
 
 def is_linux(target: Snapshot) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules.base import Contradiction, at, lookup
-from driftcheck.rules.container_facts import install_fix, is_linux, python_of, value_of
+from driftcheck.rules.container_facts import is_linux, python_of, value_of
 from driftcheck.rules.distributions import distributions_of
+from driftcheck.rules.system_packages import install, tool_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -64,7 +65,7 @@ class BOX006(Contradiction):
                 at(target, "target", "system", "ca_bundle"),
                 *(at(target, "target", "variables", "variables", name, "missing") for name in named),
             ],
-            fix=install_fix(target, "ca-certificates"),
+            fix=[install(target, "ca-certificates")],
         )
 
 
@@ -189,7 +190,7 @@ class BOX008(Contradiction):
                 Subject("system", "TZ"),
                 "The C library cannot look the zone up and uses UTC without a word.",
                 evidence=[*evidence, at(target, "target", "limits", "timezone", "tz")],
-                fix=install_fix(target, "tzdata"),
+                fix=[install(target, _zones(target))],
             )
         elsewhere = "tzdata" in distributions_of(target) or value_of(target, "PYTHONTZPATH")
         if elsewhere or target.facts("packages") is None or python_of(target) < (3, 9):
@@ -202,5 +203,10 @@ class BOX008(Contradiction):
             "zoneinfo finds no zone but UTC here, neither in the system nor in the distribution tzdata.",
             predicted_error="zoneinfo._common.ZoneInfoNotFoundError: 'No time zone found with key Europe/Berlin'",
             evidence=[*evidence, at(target, "target", "python", "version")],
-            fix=[Fix("pip", "python -m pip install tzdata"), *install_fix(target, "tzdata")],
+            fix=[Fix("pip", "python -m pip install tzdata"), install(target, _zones(target))],
         )
+
+
+def _zones(target: Snapshot) -> str:
+    """The system's package with the database of time zones."""
+    return "timezone" if tool_of(target) == "zypper" else "tzdata"

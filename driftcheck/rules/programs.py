@@ -12,6 +12,7 @@ from driftcheck.rules import requirements as req
 from driftcheck.rules import wheels
 from driftcheck.rules.base import Contradiction, at, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
+from driftcheck.rules.system_packages import install, manager_of, same_names
 from driftcheck.snapshot import Snapshot
 
 
@@ -152,8 +153,6 @@ def _weight(need: tables.ProgramNeed, *, core: bool, had: bool, wanted: bool) ->
 
 
 _FILE_NAME = re.compile(r"[/\\][^/\\]*$")
-_INSTALL = {"dpkg": "apt-get install -y --no-install-recommends", "apk": "apk add", "rpm": "dnf install -y"}
-_KINDS = {"dpkg": "apt", "apk": "advice", "rpm": "advice"}
 
 
 def _program_fix(
@@ -165,16 +164,15 @@ def _program_fix(
 ) -> list[Fix]:
     if beside:
         return [Fix("variable", f'PATH="{_FILE_NAME.sub("", beside)}:$PATH"')]
-    manager = lookup(target, ("system", "packages", "manager"))
     package = None
     base = lookup(target, ("python", "base_prefix"))
     if need.kind == "header" and base != "/usr":
         return [Fix("advice", f"Install the headers of this interpreter, whose base is {base or 'not known'}.")]
-    if baseline is not None and manager and manager == lookup(baseline, ("system", "packages", "manager")):
+    if baseline is not None and same_names(target, baseline):
         owners = [lookup(baseline, ("programs", *place, "package")) for place in places]
         package = next((owner for owner in owners if owner), None)
-    if package is None and manager == "dpkg":
+    if package is None and manager_of(target) == "dpkg":
         package = need.debian[0]
     if package is None:
         return [Fix("advice", f"Install the system package that holds it (Debian calls it {need.debian[0]}).")]
-    return [Fix(_KINDS[manager], f"{_INSTALL[manager]} {package}")]
+    return [install(target, package)]

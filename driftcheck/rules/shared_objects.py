@@ -15,6 +15,7 @@ from driftcheck.rules.accelerators import build_of
 from driftcheck.rules.base import at, lookup
 from driftcheck.rules.distributions import ASIDE, distributions_of, pinned, pip_fix, without_bytecode
 from driftcheck.rules.importing import Standing, alternatives_of, is_presumed, is_unasked, sentence, standing_of
+from driftcheck.rules.system_packages import install, manager_of, same_names, tool_of
 from driftcheck.rules.wheels import req_name
 from driftcheck.snapshot import Snapshot
 
@@ -379,8 +380,7 @@ def evidence_of(snapshot: Snapshot, ones: Sequence[Failing]) -> list[Evidence]:
 
 # Fixes
 
-_INSTALL = {"dpkg": "apt-get install -y --no-install-recommends", "apk": "apk add", "rpm": "dnf install -y"}
-_KINDS = {"dpkg": "apt", "apk": "advice", "rpm": "advice"}
+_SONAME = re.compile(r"[\w.+-]+")
 _HASHED = re.compile(r"-[0-9a-f]{8}(?:\.|$)")
 
 
@@ -392,36 +392,26 @@ def library_fix(target: Snapshot, baseline: Snapshot | None, soname: str, owners
             record = distributions_of(baseline).get(answer["distribution"])
             return list(pip_fix(target, f"install {pinned(record) if record else answer['distribution']}"))
         package = answer.get("package")
-        if package and _manager(target) == _manager(baseline):
-            return [_install(_manager(target), package)]
+        if package and same_names(target, baseline):
+            return [install(target, package)]
     bundled = _bundling(target, soname, owners)
     if bundled is not None:
         return list(pip_fix(target, f"install --force-reinstall --no-deps {bundled}"))
-    row = _rows().get(soname)
+    row, manager = _rows().get(soname), manager_of(target)
+    if manager == "rpm" and (row is None or (row.pip is None and tool_of(target) == "zypper")):
+        # Packages state what they provide, and dnf, yum and zypper take that for a name; SUSE's own are not Fedora's.
+        bits = "()(64bit)" if lookup(target, ("libraries", "interpreter", "bits")) == 64 else ""
+        return [install(target, f"'{soname}{bits}'")] if _SONAME.fullmatch(soname) else []
     if row is None:
         return [Fix("advice", f"Find the package that holds {soname} (apt-file search {soname}) and install it.")]
     if row.pip is not None:
         return list(pip_fix(target, f"install {row.pip}"))
-    manager = _manager(target)
     name = {"dpkg": row.debian, "rpm": row.fedora, "apk": row.alpine}.get(manager or "")
     if manager == "dpkg" and row.debian_t64 is not None and _has_t64(target):
         name = row.debian_t64
     if name is None or manager is None:
         return [Fix("advice", f"Install the system package that holds it (Debian calls it {row.debian}).")]
-    return [_install(manager, name)]
-
-
-def _install(manager: str | None, package: str) -> Fix:
-    return (
-        Fix(_KINDS[manager or ""], f"{_INSTALL[manager or '']} {package}")
-        if manager in _INSTALL
-        else Fix("advice", f"Install the system package {package}.")
-    )
-
-
-def _manager(snapshot: Snapshot | None) -> str | None:
-    found = lookup(snapshot, ("system", "packages", "manager")) if snapshot is not None else None
-    return found if isinstance(found, str) else None
+    return [install(target, name)]
 
 
 def _has_t64(snapshot: Snapshot) -> bool:
