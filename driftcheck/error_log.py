@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from driftcheck.explain import Explanation
-from driftcheck.findings import Finding
+from driftcheck.findings import Finding, Impact
 from driftcheck.probes.redaction import Redactor
 from driftcheck.report.model import ErrorAnswer, Report, Target, redacted
 
@@ -213,6 +213,13 @@ _NOUNS = re.compile(
 )
 
 
+# What a module says of itself that is hidden by another, or whose files are gone, empty or for another Python.
+_LACKS = re.compile(
+    r"(?:^|[ :])(?:partially initialized )?module '(?P<within>[\w.]+)' has no attribute '"
+    r"|cannot import name '\w+' from (?:partially initialized module )?'(?P<module>[\w.]+)'"
+)
+
+
 @dataclass(frozen=True)
 class _Prediction:
     """What a finding predicts, made ready to be compared with many lines.
@@ -221,6 +228,8 @@ class _Prediction:
     ``telling`` whether that says more than the kind of an error
     ``shape``   the line with paths and numbers left open; empty where too little remains
     ``named``   the things that it names, each with the kind of the error
+    ``lacking`` the modules that cannot be imported
+    ``damaged`` the modules that are there and are not what they should be
     """
 
     finding: Finding
@@ -229,6 +238,7 @@ class _Prediction:
     shape: str
     named: frozenset[tuple[str, str, str]]
     lacking: frozenset[str]
+    damaged: frozenset[str]
 
 
 def _prediction(finding: Finding) -> _Prediction:
@@ -237,7 +247,9 @@ def _prediction(finding: Finding) -> _Prediction:
     shape = _shape(said) if telling else ""
     if len(re.findall(r"[A-Za-z]{2,}", shape)) < 2:
         shape = ""
-    return _Prediction(finding, said, telling, shape, _named(said) | _missing_too(finding), _lacking(finding))
+    return _Prediction(
+        finding, said, telling, shape, _named(said) | _missing_too(finding), _lacking(finding), _damaged(finding)
+    )
 
 
 def _verbatim(one: _Prediction, text: str) -> bool:
@@ -274,7 +286,13 @@ def _same_thing(one: _Prediction, text: str) -> bool:
     )
 
 
-_TIERS = (("verbatim", _verbatim), ("pattern", _pattern), ("pattern", _same_thing))
+def _within(one: _Prediction, text: str) -> bool:
+    """Whether a module lacks something, and the finding says that its files are not those that belong there."""
+    found = _LACKS.search(text)
+    return found is not None and (found["within"] or found["module"]).partition(".")[0] in one.damaged
+
+
+_TIERS = (("verbatim", _verbatim), ("pattern", _pattern), ("pattern", _same_thing), ("pattern", _within))
 
 
 def _said(finding: Finding) -> str:
@@ -340,3 +358,15 @@ def _lacking(finding: Finding) -> frozenset[str]:
     elif finding.code == "PKG010":
         names = [entry.path[2] for entry in finding.evidence if len(entry.path) > 2]
     return frozenset(re.sub(r"[-.]+", "_", name) for name in names)
+
+
+def _damaged(finding: Finding) -> frozenset[str]:
+    """The top modules whose code is another one (PKG004, PY002), or not all there (PKG006, PKG007)."""
+    if finding.code in {"PKG004", "PY002"} and finding.subject.kind == "module":
+        return frozenset([finding.subject.name.partition(".")[0]])
+    if finding.code == "PKG007" and finding.impact is not Impact.NOTE:
+        return frozenset([re.sub(r"[-.]+", "_", finding.subject.name), finding.subject.name.removeprefix("py")])
+    if finding.code != "PKG006" or finding.impact is not Impact.BREAKS:
+        return frozenset()
+    examples = [path for entry in finding.evidence for path in (entry.value or {}).get("examples", {})]
+    return frozenset(path.partition("/")[0].removesuffix(".py") for path in examples)

@@ -258,3 +258,35 @@ def test_what_python_really_prints(tmp_path: Path) -> None:
     assert done.returncode == 1
     predicted = finding("PKG010", "ModuleNotFoundError: No module named 'no_such_module_here'")
     assert answered(done.stderr, predicted) == ("PKG010", "verbatim")
+
+
+EMPTY = {"count": 1, "examples": {"sklearn/base.py": {"found": 0, "recorded": 49206}}}
+DAMAGED = (
+    finding("PKG004", None, subject=Subject("module", "numpy")),
+    finding(
+        "PKG006",
+        None,
+        subject=Subject("distribution", "scikit-learn"),
+        evidence=(Evidence("target", ("packages", "distributions", "scikit-learn", "altered_files"), EMPTY),),
+    ),
+    finding("PKG007", None, subject=Subject("distribution", "pyyaml")),
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("AttributeError: module 'numpy' has no attribute 'array'", "PKG004"),
+        (
+            "AttributeError: partially initialized module 'numpy' has no attribute 'array' "
+            "(most likely due to a circular import)",
+            "PKG004",
+        ),
+        ("ImportError: cannot import name 'clone' from 'sklearn.base' (/venv/sklearn/base.py)", "PKG006"),
+        ("ImportError: cannot import name 'CLoader' from 'yaml' (/venv/yaml/__init__.py)", "PKG007"),
+        ("AttributeError: 'NoneType' object has no attribute 'numpy'", None),
+        ("AttributeError: module 'pandas' has no attribute 'numpy'", None),
+    ],
+)
+def test_what_a_module_lacks_is_explained_by_what_happened_to_its_files(line: str, code: str | None) -> None:
+    assert answered(traceback(line), *DAMAGED) == (code, "pattern" if code else None)
