@@ -278,8 +278,7 @@ DAMAGED = (
     [
         ("AttributeError: module 'numpy' has no attribute 'array'", "PKG004"),
         (
-            "AttributeError: partially initialized module 'numpy' has no attribute 'array' "
-            "(most likely due to a circular import)",
+            "AttributeError: partially initialized module 'numpy' has no attribute 'array' (most likely due to a cycle)",
             "PKG004",
         ),
         ("ImportError: cannot import name 'clone' from 'sklearn.base' (/venv/sklearn/base.py)", "PKG006"),
