@@ -278,7 +278,7 @@ DAMAGED = (
     [
         ("AttributeError: module 'numpy' has no attribute 'array'", "PKG004"),
         (
-            "AttributeError: partially initialized module 'numpy' has no attribute 'array' (most likely due to a cycle)",
+            "AttributeError: partially initialized module 'numpy' has no attribute 'array' (most likely)",
             "PKG004",
         ),
         ("ImportError: cannot import name 'clone' from 'sklearn.base' (/venv/sklearn/base.py)", "PKG006"),
