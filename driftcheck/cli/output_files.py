@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterable
@@ -123,7 +122,7 @@ def _replace(target: Path, data: bytes) -> bool:
 
     False for a file that is mounted where it stands, as into a container: its name cannot be given away.
     """
-    beside = target.with_name(f".driftcheck-{secrets.token_hex(8)}")
+    beside = target.with_name(f".driftcheck-{os.urandom(8).hex()}")
     try:
         with beside.open("xb") as file:
             file.write(data)
