@@ -248,7 +248,8 @@ class PKG004(Contradiction):
     Decided: modules hidden by files of no install of that distribution: breaks, likely. Another version
     from outside the environment (PYTHONPATH, the user's site-packages) hides the one inside:
     changes-results, likely. Another version inside it, as a virtual environment over the system's
-    packages has it: a note. Twice the same version: one note for each pair of directories.
+    packages has it: a note. Twice the same version: a note. Several that one directory hides in another are one
+    finding.
 
     Fix: take the entry off PYTHONPATH, set PYTHONNOUSERSITE=1, or delete the file that hides the module.
 
@@ -266,10 +267,12 @@ class PKG004(Contradiction):
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
         twice: dict[tuple[str, str], list[str]] = {}
+        differing: dict[tuple[str, str], list[str]] = {}
         for name, record in sorted(distributions_of(target).items()):
             others = [other for other in record.get("other_installs", []) if not other["same_directory"]]
-            if len({record["version"], *(other["version"] for other in others)}) > 1:
-                yield self._other_install(target, name, record, others)
+            unlike = _unlike(record)
+            if unlike is not None:
+                differing.setdefault((record["location"], unlike["location"]), []).append(name)
             elif others:
                 twice.setdefault((record["location"], others[0]["location"]), []).append(name)
             hidden = {
@@ -277,6 +280,8 @@ class PKG004(Contradiction):
             }
             if hidden:
                 yield self._hidden(target, name, record, hidden)
+        for (first, second), names in sorted(differing.items()):
+            yield self._other_versions(target, first, second, names)
         for (first, second), names in sorted(twice.items()):
             yield self._twice(target, first, second, names)
 
@@ -300,30 +305,39 @@ class PKG004(Contradiction):
             ],
         )
 
-    def _other_install(
-        self, target: Snapshot, name: str, record: dict[str, Any], others: Sequence[dict[str, Any]]
-    ) -> Finding:
-        other = others[0]
+    def _other_versions(self, target: Snapshot, first: str, second: str, names: Sequence[str]) -> Finding:
+        """Distributions of one directory that hide other versions in another."""
+        records = [distributions_of(target)[name] for name in names]
+        later = [(_unlike(record) or {}).get("version") or "(no version)" for record in records]
         prefixes = [lookup(target, ("python", key)) for key in ("prefix", "base_prefix")]
-        foreign = not is_within(record["location"], prefixes) and is_within(other["location"], prefixes)
-        impact, confidence = Impact.NOTE, Confidence.CERTAIN
-        if foreign:
-            impact, confidence = Impact.CHANGES_RESULTS, Confidence.LIKELY
+        foreign = not is_within(first, prefixes) and is_within(second, prefixes)
+        alone = len(names) == 1
+        pairs = [f"{titled(record)} hides {version}" for record, version in zip(records, later, strict=True)]
+        listed = ", ".join(pairs[:NAMED]) + (f" and so on, {len(pairs) - NAMED} more" if len(pairs) > NAMED else "")
         return self.finding(
-            impact,
-            confidence,
-            f"{titled(record)} hides {record['name']} {other['version'] or '(no version)'}, which stands "
-            "later on sys.path",
-            Subject("distribution", name),
-            f"Python imports {record['name']} from {record['location']}; that in {other['location']} is "
-            "never used." + (" The one that wins lies outside the environment." if foreign else ""),
+            Impact.CHANGES_RESULTS if foreign else Impact.NOTE,
+            Confidence.LIKELY if foreign else Confidence.CERTAIN,
+            (
+                f"{titled(records[0])} hides {records[0]['name']} {later[0]}, which stands later on sys.path"
+                if alone
+                else f"{first} hides other versions of {len(names)} distributions, which stand later on sys.path"
+            ),
+            Subject("distribution", names[0]) if alone else Subject("directory", first),
+            (
+                f"Python imports {records[0]['name']} from {first}; that in {second} is never used."
+                if alone
+                else f"{listed}. Those in {second} are never used."
+            )
+            + (" The one that wins lies outside the environment." if foreign else ""),
             evidence=[
-                at(target, "target", *DISTRIBUTIONS, name, "location"),
-                at(target, "target", *DISTRIBUTIONS, name, "version"),
-                at(target, "target", *DISTRIBUTIONS, name, "other_installs"),
-                *_by_variable(target, record["location"]),
+                *(
+                    at(target, "target", *DISTRIBUTIONS, name, key)
+                    for name in names[:NAMED]
+                    for key in ("location", "version", "other_installs")
+                ),
+                *_by_variable(target, first),
             ],
-            fix=self._fixes(record["location"]) if foreign else (),
+            fix=self._fixes(first) if foreign else (),
         )
 
     def _hidden(self, target: Snapshot, name: str, record: dict[str, Any], hidden: dict[str, str]) -> Finding:
@@ -352,6 +366,12 @@ class PKG004(Contradiction):
         if "/.local/" in entry + "/" or entry.startswith("~/Library/Python"):
             return (Fix("variable", "PYTHONNOUSERSITE=1"),)
         return (Fix("advice", f"Take {entry} off PYTHONPATH (or out of the .pth file that adds it)."),)
+
+
+def _unlike(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The first install in another directory that has another version than the one that is imported."""
+    others: list[dict[str, Any]] = record.get("other_installs", [])
+    return next((one for one in others if not one["same_directory"] and one["version"] != record["version"]), None)
 
 
 def _by_variable(target: Snapshot, entry: str) -> list[Evidence]:

@@ -476,6 +476,19 @@ def test_a_copy_of_an_environment_is_one_note() -> None:
     assert [one.caused_by for one in effects] == [("ENV003", "variable", "PYTHONPATH")] * 2
 
 
+def test_other_versions_that_one_directory_hides_are_one_finding() -> None:
+    """As PYTHONPATH with an overlay has it: nine findings would say one thing nine times."""
+    hiding = [
+        distribution(name, "2.0", location="/opt/lib", other_installs=[other("1.0", SITE, same_directory=False)])
+        for name in "abcdef"
+    ]
+    (found,) = findings("PKG004", packages=packages(*hiding))
+    assert judged(found) == ("changes-results", "likely")
+    assert found.title == "/opt/lib hides other versions of 6 distributions, which stand later on sys.path"
+    assert found.subject.name == "/opt/lib"
+    assert found.explanation.startswith("a 2.0 hides 1.0, b 2.0 hides 1.0, c 2.0 hides 1.0, d 2.0 hides 1.0 and so on")
+
+
 def test_a_hidden_module() -> None:
     record = distribution("typing-extensions", shadowed_by={"typing_extensions": "/opt/lib/typing_extensions.py"})
     (found,) = findings("PKG004", packages=packages(record))
