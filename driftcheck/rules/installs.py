@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from driftcheck.diff import Change
-from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import effects
+from driftcheck.findings import Confidence, Evidence, Finding, Impact, Subject
+from driftcheck.rules import effects, search_path
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import (
@@ -18,7 +18,6 @@ from driftcheck.rules.distributions import (
     count_of,
     distributions_of,
     is_code,
-    is_within,
     pinned,
     pip_fix,
     shared_of,
@@ -270,7 +269,7 @@ class PKG004(Contradiction):
         differing: dict[tuple[str, str], list[str]] = {}
         for name, record in sorted(distributions_of(target).items()):
             others = [other for other in record.get("other_installs", []) if not other["same_directory"]]
-            unlike = _unlike(record)
+            unlike = search_path.unlike(record)
             if unlike is not None:
                 differing.setdefault((record["location"], unlike["location"]), []).append(name)
             elif others:
@@ -308,9 +307,8 @@ class PKG004(Contradiction):
     def _other_versions(self, target: Snapshot, first: str, second: str, names: Sequence[str]) -> Finding:
         """Distributions of one directory that hide other versions in another."""
         records = [distributions_of(target)[name] for name in names]
-        later = [(_unlike(record) or {}).get("version") or "(no version)" for record in records]
-        prefixes = [lookup(target, ("python", key)) for key in ("prefix", "base_prefix")]
-        foreign = not is_within(first, prefixes) and is_within(second, prefixes)
+        later = [(search_path.unlike(record) or {}).get("version") or "(no version)" for record in records]
+        foreign = search_path.is_outsider(target, first, second)
         alone = len(names) == 1
         pairs = [f"{titled(record)} hides {version}" for record, version in zip(records, later, strict=True)]
         listed = ", ".join(pairs[:NAMED]) + (f" and so on, {len(pairs) - NAMED} more" if len(pairs) > NAMED else "")
@@ -328,7 +326,7 @@ class PKG004(Contradiction):
                 if alone
                 else f"{listed}. Those in {second} are never used."
             )
-            + (" The one that wins lies outside the environment." if foreign else ""),
+            + (f" {first} lies outside the environment." if foreign else ""),
             evidence=[
                 *(
                     at(target, "target", *DISTRIBUTIONS, name, key)
@@ -337,7 +335,7 @@ class PKG004(Contradiction):
                 ),
                 *_by_variable(target, first),
             ],
-            fix=self._fixes(first) if foreign else (),
+            fix=search_path.off_the_path(first) if foreign else (),
         )
 
     def _hidden(self, target: Snapshot, name: str, record: dict[str, Any], hidden: dict[str, str]) -> Finding:
@@ -358,20 +356,16 @@ class PKG004(Contradiction):
                 *((at(target, "target", "python", "search_path"),) if "search_path" in known else ()),
                 *_by_variable(target, path.rpartition("/")[0]),
             ],
-            fix=self._fixes(path.rsplit("/", 1)[0]),
+            fix=search_path.off_the_path(path.rsplit("/", 1)[0]),
         )
 
-    @staticmethod
-    def _fixes(entry: str) -> tuple[Fix, ...]:
-        if "/.local/" in entry + "/" or entry.startswith("~/Library/Python"):
-            return (Fix("variable", "PYTHONNOUSERSITE=1"),)
-        return (Fix("advice", f"Take {entry} off PYTHONPATH (or out of the .pth file that adds it)."),)
-
-
-def _unlike(record: dict[str, Any]) -> dict[str, Any] | None:
-    """The first install in another directory that has another version than the one that is imported."""
-    others: list[dict[str, Any]] = record.get("other_installs", [])
-    return next((one for one in others if not one["same_directory"] and one["version"] != record["version"]), None)
+    def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
+        """A requirement that would be met by what is hidden."""
+        distributions = distributions_of(sides.target)
+        hidden = [entry.path[2] for entry in effect.evidence if entry.path[-1] == "other_installs"]
+        return effect.code == "PKG001" and any(
+            finding.subject.name in {name, distributions[name]["location"]} for name in hidden if name in distributions
+        )
 
 
 def _by_variable(target: Snapshot, entry: str) -> list[Evidence]:

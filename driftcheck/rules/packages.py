@@ -10,7 +10,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from driftcheck.diff import Change, own_distributions, required_name
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import effects, rivals
+from driftcheck.rules import effects, rivals, search_path
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import (
@@ -99,6 +99,7 @@ class PKG001(Contradiction):
         evidence = [at(target, "target", *DISTRIBUTIONS, entry.owner, "requires", entry.stated)]
         impact, confidence = Impact.BREAKS, Confidence.LIKELY
         stand_in = self._stand_in(entry, distributions, known)
+        hidden = None
         if entry.missing:
             asked = "" if entry.text == entry.name else f" ({entry.text})"
             title = f"{titled(owner)} requires {entry.name}, which is not installed"
@@ -114,6 +115,7 @@ class PKG001(Contradiction):
             explanation = (
                 f"{owner['name']} states that it needs {entry.text}; {installed['name']} {entry.version} is installed."
             )
+            hidden = search_path.hidden_by_outsider(target, installed, entry.specifiers)
             key = "version" if installed.get("version") else "version_of_folder"
             evidence.append(at(target, "target", *DISTRIBUTIONS, entry.name, key))
             if not checked and not req.is_hard(entry.version or "", entry.specifiers):
@@ -128,6 +130,10 @@ class PKG001(Contradiction):
             explanation += f" {titled(distributions[stand_in])} brings the same module."
             evidence.append(at(target, "target", *DISTRIBUTIONS, stand_in, "version"))
             fix: tuple[Fix, ...] = ()
+        elif hidden is not None:
+            explanation += f" {hidden['version']}, which would do, stands in {hidden['location']} and is hidden."
+            evidence.append(at(target, "target", *DISTRIBUTIONS, entry.name, "other_installs"))
+            fix = search_path.off_the_path(distributions[entry.name]["location"])
         else:
             command = self._mending(entry, distributions, known)
             rival = rivals.rival(entry, demands) if command == req.fitting(entry, None) else None

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from support.snapshots import SITE, distribution, distributions, findings, python, snapshot
 
 from driftcheck.diff import changes
-from driftcheck.explain import explain_pair
+from driftcheck.explain import explain_one, explain_pair
 from driftcheck.findings import Confidence, Finding, Impact
 from driftcheck.rules import all_rules
 from driftcheck.rules.base import PARAGRAPHS, Contradiction, Drift, Sides, paragraphs_of, title_of
@@ -487,6 +487,24 @@ def test_other_versions_that_one_directory_hides_are_one_finding() -> None:
     assert found.title == "/opt/lib hides other versions of 6 distributions, which stand later on sys.path"
     assert found.subject.name == "/opt/lib"
     assert found.explanation.startswith("a 2.0 hides 1.0, b 2.0 hides 1.0, c 2.0 hides 1.0, d 2.0 hides 1.0 and so on")
+
+
+def test_a_requirement_that_is_met_by_what_an_overlay_hides() -> None:
+    """pip would find it installed: it is the overlay that has to go."""
+    newer = [other("2.0", SITE, same_directory=False)]
+    hiding = distribution("b", "1.0", location="/opt/lib", other_installs=newer)
+    records = packages(distribution("a", requires={"b>=2": ""}), hiding)
+    found = explain_one(snapshot("target", python=python(), packages=records)).findings
+    (unmet,) = [one for one in found if one.code == "PKG001"]
+    assert unmet.caused_by == ("PKG004", "distribution", "b")
+    assert unmet.explanation.endswith(f"2.0, which would do, stands in {SITE} and is hidden.")
+    assert [fix.text for fix in unmet.fix] == ["Take /opt/lib off PYTHONPATH (or out of the .pth file that adds it)."]
+    # What the environment itself has in front, or what would not do either, is pip's to mend.
+    for location, version in ((SITE, "2.0"), ("/opt/lib", "1.5")):
+        behind = [other(version, "/usr/lib/python3/dist-packages", same_directory=False)]
+        hiding = distribution("b", "1.0", location=location, other_installs=behind)
+        (unmet,) = findings("PKG001", packages=packages(distribution("a", requires={"b>=2": ""}), hiding))
+        assert unmet.fix[0].kind == "pip"
 
 
 def test_a_hidden_module() -> None:
