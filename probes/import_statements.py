@@ -10,7 +10,8 @@ ImportError of a file that the dynamic loader refuses:
 ``guarded``      a handler catches the error and goes on
 
 ``except ModuleNotFoundError`` and ``except OSError`` do not catch it: the import of an extension module whose library
-is missing raises a plain ImportError. Part of the probe ``libraries``.
+is missing raises a plain ImportError. A module that is not found at all is told apart: see ``Statement.absent``. Part
+of the probe ``libraries``.
 """
 
 if __name__ == "__main__":
@@ -55,9 +56,13 @@ _ENDING = re.compile(r"raise|exit|abort|fail|fatal|die$", re.IGNORECASE)
 class Statement:
     """One import. ``module`` absolute; ``attribute`` the name that ``from module import attribute`` takes out of it,
     which may be a module too; ``bound`` the name that it gets in ``scope``, which numbers the functions of the source.
+
+    ``way``     what becomes of an ImportError, which ``from package import attribute`` raises for want of a module too
+    ``absent``  what becomes of the ModuleNotFoundError where ``module`` is not found
+    ``caught``  a handler is there for it, which raises on a condition, or keeps the error
     """
 
-    __slots__ = ("attribute", "bound", "line", "module", "scope", "way")
+    __slots__ = ("absent", "attribute", "bound", "caught", "line", "module", "scope", "way")
 
     def __init__(
         self, module: "str", attribute: "Optional[str]", line: "int", way: "str", scope: "int", bound: "str"
@@ -66,6 +71,8 @@ class Statement:
         self.attribute = attribute
         self.line = line
         self.way = way
+        self.absent = way
+        self.caught = False
         self.scope = scope
         self.bound = bound
 
@@ -129,14 +136,27 @@ def _parsed(data: "bytes", module: "str", is_package: "bool") -> "Optional[Sourc
             tree = ast.parse(data)
         reader = _Reader(ast, module, is_package, tree)
         reader.block(tree.body, PLAIN, 0)
+        others = reader.source.imports
+        if b"ModuleNotFoundError" in data:
+            other = _Reader(ast, module, is_package, tree, ModuleNotFoundError)
+            other.block(tree.body, PLAIN, 0)
+            others = other.source.imports
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError):
         return None
+    for statement, same in zip(reader.source.imports, others):
+        statement.absent = same.way
+        statement.caught |= same.caught
     return reader.source
 
 
 class _Reader:
-    def __init__(self, ast: "Any", module: "str", is_package: "bool", tree: "Any") -> "None":
+    """``raised`` is the class of the error of which it is asked who catches it."""
+
+    def __init__(
+        self, ast: "Any", module: "str", is_package: "bool", tree: "Any", raised: "type" = ImportError
+    ) -> "None":
         self.ast = ast
+        self.raised = raised
         self.top = tree.body
         self.source = Source()
         self.package = module if is_package else module.rpartition(".")[0]
@@ -150,6 +170,8 @@ class _Reader:
                 self.own.setdefault(node.name, []).append(node)
         self.followed = set()  # type: Set[str]
         self.tried = 0  # how many "try" with a handler that goes on are around
+        self.lenient = False  # the handler that was read last may go on
+        self.caught = 0  # how many of such a "try" are around
         self.replaces = False  # whoever put modules or finders into these decides what an import finds
 
     def block(self, statements: "List[Any]", way: "str", scope: "int") -> "None":
@@ -218,7 +240,9 @@ class _Reader:
     ) -> "None":
         if self.replaces:
             way = perhaps(way)
-        self.source.imports.append(Statement(module, attribute, node.lineno, way, scope, bound))
+        statement = Statement(module, attribute, node.lineno, way, scope, bound)
+        statement.caught = self.caught > 0
+        self.source.imports.append(statement)
 
     def _bind(self, name: "str", way: "str") -> "None":
         if way != FUNCTION:
@@ -292,7 +316,10 @@ class _Reader:
         return way
 
     def _try(self, node: "Any", way: "str", scope: "int") -> "None":
+        self.lenient = False
         inside = self._caught(node.handlers, way)
+        lenient = self.lenient
+        self.caught += lenient
         if all(self._raised(handler.body, handler) is not None for handler in node.handlers):
             self.block(node.body, inside, scope)
         else:
@@ -302,13 +329,14 @@ class _Reader:
             self.block(node.body[:1], perhaps(inside) if compound else inside, scope)
             self.block(node.body[1:], perhaps(inside), scope)
             self.tried -= 1
+        self.caught -= lenient
         for handler in node.handlers:
             self.block(handler.body, perhaps(way), scope)
         self.block(node.orelse, perhaps(way) if node.handlers else way, scope)
         self.block(node.finalbody, way, scope)
 
     def _caught(self, handlers: "List[Any]", way: "str") -> "str":
-        """The way of what is tried, by the first handler that an ImportError comes to."""
+        """The way of what is tried, by the first handler that the error comes to."""
         for handler in handlers:
             catches = True if handler.type is None else self._catch([handler.type])
             if catches is None:
@@ -318,7 +346,7 @@ class _Reader:
         return way
 
     def _catch(self, types: "List[Any]") -> "Optional[bool]":
-        """Whether one of these classes is ImportError or above it; None where that is not known."""
+        """Whether one of these classes is that of the error or above it; None where that is not known."""
         unknown = False
         for one in types:
             if isinstance(one, self.ast.Tuple):
@@ -327,7 +355,7 @@ class _Reader:
                 known = getattr(builtins, one.id, None) if isinstance(one, self.ast.Name) else None
                 found = None
                 if isinstance(known, type) and issubclass(known, BaseException):
-                    found = issubclass(ImportError, known)
+                    found = issubclass(self.raised, known)
             if found:
                 return True
             unknown |= found is None
@@ -341,8 +369,10 @@ class _Reader:
         waiting = list(handler.body)
         for node in waiting:
             if isinstance(node, ast.Raise) or self._ends(node):
+                self.lenient = True
                 return perhaps(way)
             if isinstance(node, ast.Name) and node.id == handler.name:
+                self.lenient = True
                 return perhaps(way)  # kept, and perhaps raised somewhere else
             if isinstance(node, ast.Call) and self._tells(node):
                 continue

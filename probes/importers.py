@@ -35,6 +35,8 @@ GUARDS_LIMIT = 4
 # Of all packages together: the bytes of sources that are searched, and the weight of those that are parsed.
 READ_LIMIT = 192 << 20
 PARSE_LIMIT = 1000000
+# What was copied from elsewhere is nearly always all that there is.
+ABSENT_LIMIT = 4 * PARSE_LIMIT
 # Of the statements that import a module these many are listed.
 EXAMPLES = 8
 # A larger source is not even searched.
@@ -73,16 +75,22 @@ def module_of(relative: "str") -> "str":
 
 
 class Importers:
-    """Answers for one environment. ``is_module(file name)`` says whether this interpreter looks for such a file."""
+    """Answers for one environment. ``is_module(file name)`` says whether this interpreter looks for such a file.
 
-    def __init__(self, place: "Place", environment: "Environment", is_module: "Callable[[str], bool]") -> "None":
+    ``absent``: the modules that are asked about are not found, where others are found and refused by the loader.
+    """
+
+    def __init__(
+        self, place: "Place", environment: "Environment", is_module: "Callable[[str], bool]", absent: "bool" = False
+    ) -> "None":
+        self.absent = absent
         self.place = place
         self.environment = environment
         self.is_module = is_module
         self.entries = library_files.entries_of(place)
         self.left = MODULE_LIMIT
         self.read_left = READ_LIMIT
-        self.parse_left = PARSE_LIMIT
+        self.parse_left = ABSENT_LIMIT if absent else PARSE_LIMIT
         self._files = {}  # type: Dict[Tuple[str, str], List[_File]]
         self.parsed = {}  # type: Dict[str, Optional[import_statements.Source]]
         self._extensions = {}  # type: Dict[str, Set[str]]
@@ -97,13 +105,12 @@ class Importers:
         if self.left <= 0 or not all(part.isidentifier() for part in module.split(".")):
             return None
         self.left -= 1
-        tops = [module.split(".", 1)[0]] if folder else self._around(file)
-        sources = [source for top in tops for source in self._sources(file.entry, top)]
+        sources = self.around(file)
         by_itself = not folder and not name.startswith("_")
         if not sources and not by_itself:
             return None
         finds = self._finds(file, module)
-        search = _Search(self, sources, module, file.entry)
+        search = Search(self, sources, module, file.entry)
         search.run(finds)
         facts = search.facts()
         if by_itself and finds:
@@ -111,6 +118,11 @@ class Importers:
         return facts
 
     # Sources
+
+    def around(self, file: "File") -> "List[_File]":
+        """The sources that may import the module that a file is."""
+        tops = [file.relative.split("/", 1)[0]] if "/" in file.relative else self._around(file)
+        return [source for top in tops for source in self._sources(file.entry, top)]
 
     def _around(self, file: "File") -> "List[str]":
         """The packages that may import a module at the top level: its distribution's, and those that require it."""
@@ -235,7 +247,7 @@ class Importers:
         return found
 
 
-class _Search:
+class Search:
     """Who imports a module, and whether the start of its package comes to one of them."""
 
     def __init__(self, asked: "Importers", sources: "List[_File]", module: "str", entry: "str") -> "None":
@@ -261,10 +273,10 @@ class _Search:
         if self.package is None:
             open_ways = import_statements.WAYS[:3]
             names = {source.module for source, _, way in self.imports if way in open_ways}
-            if names and len(names) <= GUARDS_LIMIT and not names & set(self._starts()):
+            if names and len(names) <= GUARDS_LIMIT and not names & set(self.starts()):
                 self.above = self._importing(sorted(names))
 
-    def _starts(self) -> "List[str]":
+    def starts(self) -> "List[str]":
         """What a user of the distribution imports: its packages and modules that lie nearest to the top."""
         depth = min([name.count(".") for name in self.known] or [0])
         names = [name for name in self.known if name.count(".") == depth and not name.startswith("_")]
@@ -280,7 +292,7 @@ class _Search:
                 last.setdefault(one[0].module, one)
         if not last:
             return
-        for start in self._starts():
+        for start in self.starts():
             came = {start: None}  # type: Dict[str, Optional[Import]]
             waiting = [start]
             for name in waiting:
@@ -305,7 +317,7 @@ class _Search:
         """The sources that a statement runs if it is executed: those of all packages on the way first."""
         found = []  # type: List[str]
         for name in statement.names():
-            if name != statement.module and not self._is_no_name(statement.module, statement.attribute or "", name):
+            if name != statement.module and not self.is_no_name(statement.module, statement.attribute or "", name):
                 continue
             parts = name.split(".")
             found += [".".join(parts[: end + 1]) for end in range(len(parts))]
@@ -342,13 +354,15 @@ class _Search:
         itself = source.is_package and statement.module == source.module and self._replaces_itself(source, module)
         if itself or (statement.module + ".").startswith(module + "."):
             sure = True
+            way = statement.absent if self.asked.absent else statement.way
         elif statement.attribute is not None and statement.module + "." + statement.attribute == module:
-            sure = self._is_no_name(statement.module, statement.attribute, module)
+            sure = self.is_no_name(statement.module, statement.attribute, module)
+            way = statement.way
         else:
             return None
-        return statement.way if sure and source.sure else import_statements.perhaps(statement.way)
+        return way if sure and source.sure else import_statements.perhaps(way)
 
-    def _is_no_name(self, package: "str", name: "str", module: "str") -> "bool":
+    def is_no_name(self, package: "str", name: "str", module: "str") -> "bool":
         """Whether ``from package import name`` has to import the module: the package binds nothing of that name."""
         start = self.known.get(package)
         if start is None:
@@ -377,10 +391,12 @@ class _Search:
             guard = self._guard_of(source) if way in ways[:3] else None
             if guard is not None:
                 record = {"way": import_statements.GUARDED, "through": guard}
-            elif way == import_statements.GUARDED:
+            elif way == import_statements.GUARDED or (self.asked.absent and way == import_statements.CONDITIONAL):
                 instead = self._instead(source, statement)
                 if instead:
                     record["instead"] = instead
+                if self.asked.absent and way == import_statements.CONDITIONAL and statement.caught:
+                    record["caught"] = True
             where = _where(source, statement)
             if where not in by or ways.index(record["way"]) < ways.index(by[where]["way"]):
                 by[where] = record
@@ -402,9 +418,14 @@ class _Search:
         return _where(above[0][0], above[0][1])
 
     def _instead(self, source: "_File", statement: "Statement") -> "Dict[str, bool]":
-        """The other extension modules from which the same name is taken in the same place."""
+        """The other extension modules from which the same name is taken in the same place.
+
+        Of a module that is not found: the sources too, as a part is often written in Python and compiled both.
+        """
         parsed = self.asked.imports_of(source)
         known = self.asked.extensions(self.entry)
+        if self.asked.absent:
+            known = known | set(self.known)
         found = {}  # type: Dict[str, bool]
         for other in parsed.imports if parsed is not None else ():
             if other.scope == statement.scope and other.bound == statement.bound and other.line != statement.line:

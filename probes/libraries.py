@@ -18,6 +18,7 @@ import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
 from . import common, elf, elf_symbols, importers, library_answers, library_files, library_symbols, loader
+from . import unseen_modules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class Measurement:
         self._preloading = {}  # type: Dict[str, bool]
         self._by_name = None  # type: Optional[Dict[str, Dict[str, Library]]]
         self._unanswered = {}  # type: Dict[Tuple[int, int], AbstractSet[bytes]]
+        self.unseen = {}  # type: Dict[str, Dict[str, Any]]
 
     def facts(self) -> "Dict[str, Any]":
         self._read_files()
@@ -168,6 +170,7 @@ class Measurement:
         self._check_symbols()
         self._numpy()
         self._ask_importers()
+        self._look_for_unseen()
         answers = library_answers.Answers(self)
         return {
             "interpreter": self._interpreter(),
@@ -646,7 +649,7 @@ class Measurement:
         failing = [file for file in failing if file.owner != library_files.PYTHON]
         if not failing:
             return
-        asked = importers.Importers(self.place, self.environment, lambda name: extension_name(name, *self.suffix)[1])
+        asked = importers.Importers(self.place, self.environment, self._is_module)
         for file in sorted(failing, key=lambda file: (file.key.count("/"), file.key)):
             found = asked.of(file)
             if found is not None:
@@ -654,6 +657,21 @@ class Measurement:
                 other = self._named_in(file) if not found["by"] else None
                 if other is not None:
                     found["named_in"] = other
+
+    def _is_module(self, file_name: "str") -> "bool":
+        return extension_name(file_name, *self.suffix)[1]
+
+    def _look_for_unseen(self) -> "None":
+        """What becomes of the distributions of which this interpreter sees no module of its own."""
+        files = [file for file in self.environment.files if self.roles.get(file.key) == "foreign"]
+        if not files:
+            return
+        own = {file.owner for file in self.environment.files if self.roles.get(file.key) == "module"}
+        files = [file for file in files if file.owner not in own]
+        asked = importers.Importers(self.place, self.environment, self._is_module, absent=True)
+        version = re.match(r"cpython-(\d)(\d+)", self.suffix[0] or "")
+        python = (int(version.group(1)), int(version.group(2))) if version else None
+        self.unseen = unseen_modules.of_distributions(asked, files, python)
 
     def _named_in(self, file: "File") -> "Optional[str]":
         """Another module of its distribution that holds the name of this one, as Cython's do of those they import."""

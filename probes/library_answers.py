@@ -80,6 +80,8 @@ class Answers:
             numpy = measurement.records.get(file.key, {}).get("numpy_c_api")
             if numpy and role == "module":
                 record["numpy_1_modules"] = record.get("numpy_1_modules", 0) + 1
+        for owner, unseen in measurement.unseen.items():
+            self._of(owner)["unseen_modules"] = unseen
         for file in measurement.environment.files:
             walk = measurement.walks.get(file.key)
             if walk is not None and measurement.roles[file.key] == "module":

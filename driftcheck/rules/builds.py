@@ -10,7 +10,7 @@ from packaging.tags import Tag
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.rules import requirements as req
-from driftcheck.rules import wheels
+from driftcheck.rules import unseen, wheels
 from driftcheck.rules.accelerators import build_of, judge, public_version
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, lookup
 from driftcheck.rules.distributions import (
@@ -186,26 +186,34 @@ class PKG007(Contradiction):
 
     Why: site-packages were copied from another Python, another C library or another machine: a COPY
     between stages of different base images, a volume, a PYTHONPATH. Extension modules carry the
-    interpreter's ABI in their name, so Python does not even see those of another.
+    interpreter's ABI in their name, so Python does not even see those of another. Some packages go on without.
 
     See: `ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'`, `invalid ELF header` or
     `wrong ELF class`, `version 'GLIBC_2.38' not found`.
 
-    Decided: no tag is accepted. Another Python, ABI, system, C library or machine: breaks, likely. The
-    same in all of these, and only a newer C library or macOS than the one here: breaks, possible, because
-    a tag is an upper bound. A wheel without extension modules for another Python, whether it is pure or brings
-    libraries that it opens by name: a note.
+    Decided: no tag is accepted. Another Python, ABI, system, C library or machine: breaks, certain, where an
+    import of the package surely comes to a module that is not seen (by its sources, in the order in which they
+    run); likely where a handler on the way rewords the error. Slows, likely, where every import of such modules is
+    caught, has an alternative, or finds a source of the same name (PyYAML, MarkupSafe, charset-normalizer). All
+    others: breaks, likely. The same in all of these, and only a newer C library or macOS than the one here: breaks,
+    possible, because a tag is an upper bound. A wheel without extension modules for another Python, whether it is
+    pure or brings libraries that it opens by name: a note.
 
     Fix: install it again with this interpreter.
 
     Limits: distributions without WHEEL (Debian, some of conda) state no tags. Wheels that were retagged
-    by hand are believed.
+    by hand are believed. What compiled code or a computed name imports is not followed. The words of Python are
+    told only where nothing before may fail in others, so not where a requirement lacks its modules too.
     """
 
     code = "PKG007"
     name = "unsupported-wheel"
     reads = ("packages", "python")
-    references = (f"{SPECIFICATIONS}/platform-compatibility-tags/", "https://peps.python.org/pep-0600/")
+    references = (
+        f"{SPECIFICATIONS}/platform-compatibility-tags/",
+        "https://peps.python.org/pep-0600/",
+        "https://peps.python.org/pep-3149/",
+    )
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
@@ -235,18 +243,36 @@ class PKG007(Contradiction):
                 reason = f"It may need a newer system: {python_tags['platforms'][0]} is the newest here."
             else:
                 reason = f"It is made for another platform; this one is {python_tags['platforms'][0]}."
+            error, told = None, ""
+            if impact is Impact.BREAKS and confidence is Confidence.LIKELY:
+                impact, confidence, error = self._for_elsewhere(target, name)
+                told = f" {unseen.sentence(target, name, record['name'])}".rstrip()
             yield self.finding(
                 impact,
                 confidence,
                 f"{titled(record)} is a wheel for {tags_text(record)}, which this interpreter does not accept",
                 Subject("distribution", name),
-                reason + ("" if misnamed else " pip would not have installed it here, so it was copied or forced."),
-                predicted_error=wheels.first_error(target, [name])
-                if confidence is Confidence.LIKELY and not misnamed
-                else None,
-                evidence=[at(target, "target", *DISTRIBUTIONS, name, "tags"), at(target, "target", "python", "tags")],
+                reason
+                + ("" if misnamed else " pip would not have installed it here, so it was copied or forced.")
+                + told,
+                predicted_error=error,
+                evidence=[
+                    at(target, "target", *DISTRIBUTIONS, name, "tags"),
+                    at(target, "target", "python", "tags"),
+                    *(unseen.evidence_of(target, name) if told else ()),
+                ],
                 fix=() if misnamed else pip_fix(target, f"install --force-reinstall --no-deps {pinned(record)}"),
             )
+
+    @staticmethod
+    def _for_elsewhere(target: Snapshot, name: str) -> tuple[Impact, Confidence, str | None]:
+        """What becomes of a distribution whose modules are not seen, by what its sources prove."""
+        start = unseen.start_of(target, name)
+        if start and not start["reworded"]:
+            return Impact.BREAKS, Confidence.CERTAIN, unseen.error_of(target, name)
+        if unseen.goes_on(target, name):
+            return Impact.SLOWS, Confidence.LIKELY, None
+        return Impact.BREAKS, Confidence.LIKELY, wheels.first_error(target, [name])
 
 
 def _fits(tags: Iterable[Tag], families: set[tuple[str, str]]) -> bool:

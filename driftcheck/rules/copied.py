@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from driftcheck.findings import Confidence, Finding, Impact, Subject
-from driftcheck.rules import effects, wheels
+from driftcheck.findings import Confidence, Finding, Subject
+from driftcheck.rules import effects, unseen, wheels
 from driftcheck.rules.base import Contradiction, Sides, at, lookup
 from driftcheck.rules.distributions import SPECIFICATIONS, distributions_of, pinned, pip_fix
 from driftcheck.snapshot import Snapshot
@@ -27,8 +27,9 @@ class PKG013(Contradiction):
     See: `ModuleNotFoundError: No module named 'numpy._core._multiarray_umath'`, `ImportError: Failed to load
     PyTorch C extensions:`, `invalid ELF header`.
 
-    Decided: breaks, likely, where two or more wheels are made for elsewhere in the same way; PKG007 names each of
-    them, and family LIB the files that the loader refuses.
+    Decided: breaks, likely, where two or more wheels are made for elsewhere in the same way; slows where the sources
+    of all of them go on without what is compiled. PKG007 names each of them, and family LIB the files that the
+    loader refuses.
 
     Fix: install the packages with the interpreter and on the platform that run them.
 
@@ -52,7 +53,7 @@ class PKG013(Contradiction):
             words, path = _KINDS[kind]
             records = distributions_of(target)
             yield self.finding(
-                Impact.BREAKS,
+                unseen.impact_of(target, names),
                 Confidence.LIKELY,
                 f"{len(names)} packages were installed for another {words}",
                 Subject("packages", kind),

@@ -63,20 +63,20 @@ def sentence(record: Mapping[str, Any], package: str, instead: Sequence[str]) ->
     importers = record.get("importers")
     if importers is None:
         return ""
-    places = [_place(where) for where in importers["by"]]
+    places = [place(where) for where in importers["by"]]
     standing = standing_of(record)
     if standing is Standing.NEEDED:
         return _chain(importers["start"])
     if standing is Standing.IMPORTED:
         first = next(where for where, entry in sorted(importers["by"].items()) if entry["way"] in _CERTAIN)
-        return f"`import {_module(first)}` fails: {_place(first)} imports it."
+        return f"`import {_module(first)}` fails: {place(first)} imports it."
     if standing is Standing.TRIED:
         where = next(iter(sorted(importers["by"].items(), key=lambda item: "instead" not in item[1])))
         other = f" and takes {' or '.join(instead)}" if instead else ""
-        return f"{package} goes on without it: {_place(where[1].get('through', where[0]))} catches the error{other}."
+        return f"{package} goes on without it: {place(where[1].get('through', where[0]))} catches the error{other}."
     if standing is Standing.CALLED:
         first = next(where for where, entry in sorted(importers["by"].items()) if entry["way"] == "function")
-        return f"{package} starts without it; the function that imports it fails when it is called: {_place(first)}."
+        return f"{package} starts without it; the function that imports it fails when it is called: {place(first)}."
     if places:
         return f"{places[0]} imports it, on a condition."
     if "named_in" in importers:
@@ -85,7 +85,7 @@ def sentence(record: Mapping[str, Any], package: str, instead: Sequence[str]) ->
 
 
 def _chain(start: Mapping[str, Any]) -> str:
-    chain = [_place(where) for where in start["chain"]]
+    chain = [place(where) for where in start["chain"]]
     fails = f"`import {start['package']}` fails" + (", in words of its own" if start["reworded"] else "")
     if not chain:
         return f"{fails}."
@@ -94,7 +94,7 @@ def _chain(start: Mapping[str, Any]) -> str:
     return f"{fails}: {chain[0]} leads to {', then '.join(chain[1:])}, which imports it."
 
 
-def _place(where: str) -> str:
+def place(where: str) -> str:
     file, _, line = where.rpartition(":")
     return f"{file} (line {line})"
 

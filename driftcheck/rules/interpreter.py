@@ -10,7 +10,7 @@ from typing import Any
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import tables
-from driftcheck.rules import effects, wheels
+from driftcheck.rules import effects, unseen, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Contradiction, Drift, Sides, at, held, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
@@ -69,7 +69,7 @@ class PY001(Drift):
         details = "; ".join(f"{word} {_words(old)} -> {_words(new)}" for _, (word, old), new in differing)
         if misfits:
             yield self.finding(
-                Impact.BREAKS,
+                unseen.impact_of(target, misfits),
                 Confidence.LIKELY,
                 f"{here} instead of {there}, with packages that were built for another Python",
                 Subject("interpreter", "python"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import effects, wheels
+from driftcheck.rules import effects, unseen, wheels
 from driftcheck.rules import requirements as req
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
@@ -58,7 +58,7 @@ class SYS001(Drift):
         ]
         if misfits:
             yield self.finding(
-                Impact.BREAKS,
+                unseen.impact_of(target, misfits),
                 Confidence.LIKELY,
                 f"{here} instead of {there}, with packages that were installed for {there}",
                 Subject("platform", "system"),
@@ -189,7 +189,7 @@ class SYS002(Drift):
                 evidence.append(at(target, "target", "system", "packages", "packages", stand_in))
             kind = "manylinux" if family == "musl" else "musllinux"
             yield self.finding(
-                Impact.BREAKS,
+                unseen.impact_of(target, misfits),
                 Confidence.POSSIBLE if stand_in else Confidence.LIKELY,
                 f"{family} instead of {before[0]}, with {kind} wheels installed",
                 Subject("libc", "family"),

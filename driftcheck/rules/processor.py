@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from driftcheck.diff import Change
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
-from driftcheck.rules import effects, wheels
+from driftcheck.rules import effects, unseen, wheels
 from driftcheck.rules.base import Drift, Sides, at, lookup
 from driftcheck.rules.distributions import distributions_of
 from driftcheck.snapshot import Snapshot
@@ -60,7 +60,7 @@ class CPU001(Drift):
             evidence.append(at(target, "target", "machine", "emulation"))
         if misfits:
             yield self.finding(
-                Impact.BREAKS,
+                unseen.impact_of(target, misfits),
                 Confidence.LIKELY,
                 f"{here} instead of {there}, with wheels for {there}",
                 Subject("machine", "architecture"),

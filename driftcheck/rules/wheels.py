@@ -14,6 +14,7 @@ from packaging.tags import Tag
 from driftcheck.findings import Evidence, Fix
 from driftcheck.probes.packages import normalize
 from driftcheck.rules import requirements as req
+from driftcheck.rules import unseen
 from driftcheck.rules.base import lookup
 from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
@@ -104,8 +105,8 @@ def first_error(snapshot: Snapshot, names: Sequence[str]) -> str | None:
     """What the first import prints where Python does not see the extension modules of these.
 
     It looks for them by the endings that it knows; those of another Python, libc or machine are not there.
-    Each text was seen with NumPy 1.26.4 and 2.4.6, onnxruntime 1.31.1 and torch 2.13.0 on a Python of another
-    version.
+    Each text here was seen with NumPy 1.26.4 and 2.4.6, onnxruntime 1.31.1 and torch 2.13.0 on a Python of another
+    version. Others are told where the sources prove them.
     """
     if "numpy" in names:
         version = req.parsed(req.version_of(distributions_of(snapshot)["numpy"]))
@@ -115,7 +116,7 @@ def first_error(snapshot: Snapshot, names: Sequence[str]) -> str | None:
         return "ImportError: Failed to load PyTorch C extensions:"
     if any(name.startswith("onnxruntime") for name in names):
         return "ModuleNotFoundError: No module named 'onnxruntime.capi.onnxruntime_pybind11_state'"
-    return None
+    return next(filter(None, (unseen.error_of(snapshot, name) for name in names)), None)
 
 
 def rebuild_fix() -> Fix:

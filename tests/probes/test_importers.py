@@ -12,6 +12,7 @@ import pytest
 from driftcheck.probes import common, import_statements, importers, libraries
 from support import interpreters
 from support.compiled import Builder, imported, measured
+from support.import_starts import STARTS
 from support.wheels import PROBES
 
 needs_gcc = pytest.mark.skipif(
@@ -20,70 +21,6 @@ needs_gcc = pytest.mark.skipif(
 
 GONE = "ImportError: libgone.so.1: cannot open shared object file: No such file or directory"
 
-# The start of a package -> the way in which it imports a._a. What is guarded is imported all the same.
-STARTS = {
-    "plain": [
-        "from . import _a",
-        "from ._a import x",
-        "from a._a import *",
-        "import a._a as b",
-        "import importlib\nimportlib.import_module('a._a')",
-        "import importlib\nb = importlib.import_module('._a', __package__)",
-        "b = __import__('a._a')",
-        "class B:\n    from . import _a",
-        "try:\n    from . import _a\nexcept ModuleNotFoundError:\n    pass",
-        "try:\n    from . import _a\nexcept (OSError, ValueError):\n    pass",
-        "try:\n    from . import _a\nexcept ImportError:\n    raise",
-        "try:\n    from . import _a\nexcept ImportError as e:\n    print(e)\n    raise e",
-        "try:\n    from . import _a\nfinally:\n    b = 1",
-        "import sys\nif sys.maxsize > 1:\n    from . import _a\nelse:\n    from . import _a",
-        "import sys\nif sys.path:\n    b = 1\nelif sys.argv:\n    from . import _a\nelse:\n    b = 2\nfrom . import _a",
-        "def f():\n    from . import _a\nf()",
-        "try:\n    from . import _a\nexcept ImportError as e:\n    b = e\nif b:\n    raise b",
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    b = 1\nelse:\n    from . import _a",
-        "with __import__('warnings').catch_warnings():\n    from . import _a",
-        "try:\n    from . import _a\nexcept ImportError:\n    if __name__:\n        raise\n    else:\n        raise",
-    ],
-    "reworded": [
-        "try:\n    from . import _a\nexcept ImportError as e:\n    raise RuntimeError('no a') from e",
-        "try:\n    from . import _a\nexcept Exception:\n    import sys\n    sys.exit('no a')",
-        "def f(e):\n    raise KeyError(e)\ntry:\n    from . import _a\nexcept ImportError as e:\n    f(e)",
-        "try:\n    try:\n        from . import _a\n    except KeyError:\n        pass\nexcept:\n    raise ValueError",
-    ],
-    "conditional": [
-        "try:\n    import nowhere_at_all\n    from . import _a\nexcept ModuleNotFoundError:\n    pass",
-        "try:\n    class B:\n        {}['b']\n        from . import _a\nexcept KeyError:\n    pass",
-        "def f():\n    {}['b']\n    from . import _a\ntry:\n    f()\nexcept KeyError:\n    pass",
-        "import contextlib\nwith contextlib.suppress(KeyError):\n    {}['b']\n    from . import _a",
-        "def f():\n    try:\n        from . import _a\n    except:\n        if f: return\n        raise\nf()",
-        "__path__ = ['nowhere']\ntry:\n    from . import _a\nexcept ValueError:\n    pass",
-        "import sys\nif not sys.maxsize:\n    from . import _a",
-        "for b in ():\n    from . import _a",
-        "try:\n    b = 1\nexcept ImportError:\n    from . import _a",
-        "try:\n    from . import _a\nexcept ImportError as e:\n    if not e:\n        raise",
-        "def fail(e):\n    print(e)\ntry:\n    from . import _a\nexcept ImportError as e:\n    fail(e)",
-        "def f(e):\n    if not e:\n        raise e\ntry:\n    from . import _a\nexcept ImportError as e:\n    f(e)",
-        "E = ImportError\ntry:\n    from . import _a\nexcept E:\n    pass",
-        "import sys\nsys.modules['a._a'] = sys\nimport a._a",
-        "_a = 1\nfrom . import _a",
-        "def f():\n    if True:\n        return\n    from . import _a\nf()",
-    ],
-    "function": [
-        "def f():\n    from . import _a",
-        "async def f():\n    from ._a import x",
-        "class B:\n    def f(self):\n        import a._a",
-        "try:\n    def f():\n        from . import _a\nexcept ImportError:\n    pass",
-    ],
-    "guarded": [
-        "try:\n    from . import _a\nexcept ImportError:\n    pass",
-        "try:\n    from . import _a\nexcept (KeyError, Exception):\n    _a = None",
-        "try:\n    from ._a import x\nexcept:\n    x = None",
-        "import warnings\ntry:\n    from . import _a\nexcept ImportError as e:\n    warnings.warn(f'no a: {e}')",
-        "def show(e):\n    print(e)\ntry:\n    from . import _a\nexcept ImportError as e:\n    show(e)",
-        "import contextlib\nwith contextlib.suppress(ImportError):\n    from . import _a",
-        "def f():\n    try:\n        from . import _a\n    except ImportError:\n        pass\nf()",
-    ],
-}
 CASES = [(way, text) for way, texts in STARTS.items() for text in texts]
 
 
