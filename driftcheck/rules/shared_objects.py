@@ -447,12 +447,14 @@ def ordered(version: str) -> list[int]:
 
 
 def glibc_of(snapshot: Snapshot) -> str | None:
-    """The version of the C library that the loader finds: from its own version names, else as section system says."""
-    offered = [
-        answer["offers"].get("GLIBC")
-        for answer in (lookup(snapshot, ("libraries", "libraries", "libc.so.6")) or {}).values()
-    ]
-    stated = next((version for version in offered if version), None)
-    if stated is None and lookup(snapshot, ("system", "libc", "family")) == "glibc":
-        stated = lookup(snapshot, ("system", "libc", "version"))
-    return stated if req.parsed(stated) is not None else None
+    """The version of the C library that the loader finds: as section system says, or by its own version names.
+
+    Not every release has a name of its own (glibc 2.31 ends at GLIBC_2.30), so the names are what it has at least.
+    """
+    answers = (lookup(snapshot, ("libraries", "libraries", "libc.so.6")) or {}).values()
+    offered = next(filter(None, (req.parsed(answer["offers"].get("GLIBC")) for answer in answers)), None)
+    stated = None
+    if lookup(snapshot, ("system", "libc", "family")) == "glibc":
+        stated = req.parsed(lookup(snapshot, ("system", "libc", "version")))
+    known = [version for version in (stated, offered) if version is not None]
+    return str(max(known)) if known else None

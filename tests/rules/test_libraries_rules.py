@@ -396,6 +396,21 @@ def test_a_glibc_that_is_too_old() -> None:
     assert found.fix[0].text == "Take a base image with glibc 2.38 or newer (Ubuntu 24.04 has it)."
 
 
+@pytest.mark.parametrize(("stated", "here"), [("2.31", "2.31"), ("2.28", "2.30"), (None, "2.30")])
+def test_the_c_library_says_its_own_version(stated: str | None, here: str) -> None:
+    """glibc 2.31 of Debian 11 has no symbol of that version; its newest name is GLIBC_2.30."""
+    files = old("libc.so.6", "GLIBC_2.38", LIBC)
+    known = system()
+    known["libc"] = {"family": "glibc", "version": stated, "path": LIBC}
+    (found,) = findings(
+        "LIB002",
+        libraries=libraries(files, glibc="2.30"),
+        packages=distributions(distribution("a")),
+        system=known,
+    )
+    assert found.title == f"a needs glibc 2.38; here is {here}"
+
+
 def test_versions_that_are_offered_are_no_finding() -> None:
     assert findings("LIB002", libraries=HEALTHY) == []
 
