@@ -117,12 +117,11 @@ def compared(folder: Path, baseline: str | Path, target: str, *options: str) -> 
     return seen
 
 
-def judge(seen: Seen, failed: Mapping[str, str], worked: Container[str] = USES, spared: str = "") -> None:
+def judge(seen: Seen, failed: Mapping[str, str], worked: Container[str] = USES) -> None:
     """Fail where something fails that is not predicted, where a prediction is made up, or has another text.
 
     ``failed``  what ``tried`` says of the target
     ``worked``  what worked in the baseline: only of these is anything to be said
-    ``spared``  the one distribution that is said to break, although its use works: at most one thing may be none
     """
     new = {name: printed for name, printed in failed.items() if name in worked}
     ends = {name: printed.strip().splitlines()[-1] for name, printed in new.items()}
@@ -132,10 +131,6 @@ def judge(seen: Seen, failed: Mapping[str, str], worked: Container[str] = USES, 
         assert seen.shows(finding), f"not on the first screen: {finding.title}\n{screen}"
         error, about = finding.predicted_error, finding.subject.name.partition(" -> ")[0]
         printing = {name for name, printed in new.items() if error and error in printed}
-        if spared and about == spared:
-            assert spared not in failed
-            assert finding.confidence is not Confidence.CERTAIN
-            continue
         # Where several fail, one of them may fail in the words of another that it imports; what is certain may not.
         assert printing or not error, f"{finding.code}: nothing printed {error}: {ends}"
         real = {about} & new.keys() if about in USES else printing
