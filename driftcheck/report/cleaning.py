@@ -97,6 +97,17 @@ def _escape(sign: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+# What a rule sets as code in its sentences: `import cv2`. It is a word of its own, so that what stands before and
+# behind it never runs into its backticks.
+_SPAN = re.compile(r"(?:^|(?<= )|(?<= \())`([^`]+)`(?=[.,;:!?)]*(?: |$))")
+
+
+def spans(text: str, limit: int = 2000) -> list[tuple[bool, str]]:
+    """Prose in parts: ``(whether it is code, the part)``, without the backticks of code."""
+    parts = _SPAN.split(prose(text, limit))
+    return [(number % 2 == 1, part) for number, part in enumerate(parts) if part]
+
+
 # Markdown.
 
 _TICKS = re.compile(r"`+")
@@ -132,11 +143,20 @@ def markdown(text: str, *, table: bool = False, limit: int = 2000) -> str:
     ``numpy>=2``, ``@someone``, ``#1``, ``https://...``, ``<b>`` and names of files are all set as code, where
     no tracker looks for mentions, links or issues.
     """
-    return " ".join(_token(token, table) for token in prose(text, limit).split(" ") if token)
+    shown = ""
+    for is_code, part in spans(text, limit):
+        if is_code:
+            shown += code(part, table=table, limit=len(part) + 1)
+        else:
+            words = " ".join(_token(token, table) for token in part.split(" ") if token)
+            shown += " " * part.startswith(" ") + words + " " * (part.endswith(" ") and bool(words))
+    return shown.strip(" ")
 
 
 def _token(token: str, table: bool) -> str:
     found = _TOKEN.fullmatch(token)
+    if re.fullmatch(r"[().,;:]+", token):
+        return token
     if found is None or not re.search(r"\w", found["core"]):
         return _PUNCTUATION.sub(r"\\\1", token)
     before, core, after = found["before"], found["core"], found["after"]

@@ -193,7 +193,9 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_final,
     )
-    environment.filters.update(line=cleaning.line, prose=cleaning.prose, lines=cleaning.lines, digest=_digest)
+    environment.filters.update(
+        line=cleaning.line, prose=cleaning.prose, spans=cleaning.spans, lines=cleaning.lines, digest=_digest
+    )
     environment.globals.update(
         phrases=phrases,
         Impact=Impact,

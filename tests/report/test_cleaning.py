@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from driftcheck.report.cleaning import ascii_only, block, code, line, lines, markdown, prose
+from driftcheck.report.cleaning import ascii_only, block, code, line, lines, markdown, prose, spans
 
 READER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -138,3 +138,11 @@ def test_markdown_leaves_words_alone() -> None:
 def test_markdown_sets_what_is_no_word_as_code() -> None:
     shown = markdown("ask @octocat about #1 and https://a.example, <b> or deadbee1 in a_b")
     assert shown == "ask `@octocat` about `#1` and `https://a.example`, `<b>` or `deadbee1` in `a_b`"
+
+
+def test_what_a_rule_sets_as_code_is_one_span() -> None:
+    text = "So `import cv2` fails: cv2/__init__.py (`line 153`) asks for it. It says `a b`."
+    assert markdown(text) == "So `import cv2` fails: `cv2/__init__.py` (`line 153`) asks for it. It says `a b`."
+    assert [part for is_code, part in spans(text) if is_code] == ["import cv2", "line 153", "a b"]
+    # Backticks that belong to a word are no marks of ours.
+    assert [is_code for is_code, _ in spans("x`y`z and `a`b")] == [False]
