@@ -442,12 +442,9 @@ class Measurement:
             library = self.libraries.get(other.key)
             if other is file or library is None or library.elf is None or other.owner != file.owner:
                 continue
-            if self.roles[other.key] in ("module", "bundled") and other.path.rpartition("/")[0] == folder:
-                try:
-                    if elf.find_in_constants(library.elf, [name]):
-                        return other.key
-                except elf.ElfError as error:
-                    self.place.problem(other.path, error.reason)
+            beside = other.path.rpartition("/")[0] == folder
+            if self.roles[other.key] in ("module", "bundled") and beside and self._holds(other, library.elf, name):
+                return other.key
         return None
 
     def _judge(self, file: "File") -> "None":
@@ -682,12 +679,17 @@ class Measurement:
                 continue
             if "first_failure" in self.records.get(other.key, ()):
                 continue  # the file itself, and what is not loaded either
-            try:
-                if elf.find_in_constants(library.elf, [name]):
-                    return other.key
-            except elf.ElfError as error:
-                self.place.problem(other.path, error.reason)
+            if self._holds(other, library.elf, name):
+                return other.key
         return None
+
+    def _holds(self, file: "File", read: "elf.Elf", name: "bytes") -> "bool":
+        """Whether this name stands among the constants of a file."""
+        try:
+            return bool(elf.find_in_constants(read, [name]))
+        except elf.ElfError as error:
+            self.place.problem(file.path, error.reason)
+            return False
 
     def _runtimes(self) -> "Dict[str, Any]":
         """Which OpenMP runtimes and BLAS libraries the modules would map, and for which distributions."""

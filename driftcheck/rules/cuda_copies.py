@@ -9,6 +9,7 @@ from typing import Any
 
 from driftcheck.findings import Evidence
 from driftcheck.rules.base import at, lookup
+from driftcheck.rules.distributions import DISTRIBUTIONS, distributions_of
 from driftcheck.snapshot import Snapshot
 
 
@@ -58,6 +59,38 @@ class Copy:
 
     def evidence(self, snapshot: Snapshot) -> Evidence:
         return at(snapshot, "target", *self.path)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The CUDA library that a wheel of torch was built with, as its metadata pins it.
+
+    ``stated``       the requirement as it stands there
+    ``requirement``  for pip: ``nvidia-nccl-cu12==2.27.5``
+    """
+
+    stated: str
+    requirement: str
+    version: tuple[int, ...]
+
+    def explanation(self, taken_instead: Copy) -> str:
+        """What torch was built with, and what it gets."""
+        why = ", because its directory is in LD_LIBRARY_PATH" if taken_instead.by_variable else ""
+        return f"torch requires {self.requirement}, and the loader takes {taken_instead.file}{why}."
+
+    def evidence(self, snapshot: Snapshot) -> Evidence:
+        return at(snapshot, "target", *DISTRIBUTIONS, "torch", "requires", self.stated)
+
+
+def pin_of_torch(snapshot: Snapshot, library: str) -> Pin | None:
+    """What torch pins of ``cudnn`` or ``nccl``; None where torch is not there, or states none (conda, from source)."""
+    torch = distributions_of(snapshot).get("torch")
+    for stated in sorted(torch["requires"] if torch else ()):
+        match = re.match(rf"(nvidia-{library}-cu\d+)\s*\(?==\s*(\d{{1,6}}(?:\.\d{{1,6}}){{1,5}})", stated)
+        if match:
+            numbers = tuple(int(number) for number in match[2].split(".")[:3])
+            return Pin(stated, f"{match[1]}=={match[2]}", numbers)
+    return None
 
 
 def text(version: tuple[int, ...] | None) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import gpu_libraries as known
@@ -14,7 +12,7 @@ from driftcheck.rules import gpu_facts as gpu
 from driftcheck.rules import shared_objects as so
 from driftcheck.rules.base import Contradiction, Sides, at
 from driftcheck.rules.cuda_copies import Copy
-from driftcheck.rules.distributions import distributions_of, pip_fix
+from driftcheck.rules.distributions import pip_fix
 from driftcheck.snapshot import Snapshot
 
 TORCH_CUDNN = "https://github.com/pytorch/pytorch/blob/main/torch/backends/cudnn/__init__.py"
@@ -155,44 +153,28 @@ class GPU021(Contradiction):
 
     def check(self, target: Snapshot, baseline: Snapshot | None) -> Iterator[Finding]:
         del baseline
-        torch = distributions_of(target).get("torch")
-        if torch is None or "torch" not in gpu.chosen_for_cuda(target):
+        pin = cuda.pin_of_torch(target, "cudnn")
+        if pin is None or "torch" not in gpu.chosen_for_cuda(target):
             return
-        stated, compiled = _cudnn_of(torch)
-        found = cuda.taken(target, "cudnn", f"libcudnn.so.{compiled[0]}") if compiled else None
-        if found is None or found.version is None or found.version[:2] >= compiled[:2]:
+        found = cuda.taken(target, "cudnn", f"libcudnn.so.{pin.version[0]}")
+        if found is None or found.version is None or found.version[:2] >= pin.version[:2]:
             return
         runtime = (*found.version, 0, 0)[:3]
         yield self.finding(
             Impact.BREAKS,
             Confidence.LIKELY,
-            f"cuDNN {cuda.text(found.version)} would be loaded, and torch was built with {cuda.text(compiled)}",
+            f"cuDNN {cuda.text(found.version)} would be loaded, and torch was built with {cuda.text(pin.version)}",
             Subject("library", found.soname),
-            f"torch requires {stated.partition(';')[0].strip()}, and the loader takes {found.file}"
-            + (", because its directory is in LD_LIBRARY_PATH." if found.by_variable else "."),
-            predicted_error=_refusal(target, compiled, runtime),
-            evidence=[
-                found.evidence(target),
-                at(target, "target", "packages", "distributions", "torch", "requires", stated),
-            ],
-            fix=[_away(found)]
-            if found.by_variable
-            else pip_fix(target, f'install "{stated.partition(";")[0].strip()}"'),
+            pin.explanation(found),
+            predicted_error=_refusal(target, pin.version, runtime),
+            evidence=[found.evidence(target), pin.evidence(target)],
+            fix=[_away(found)] if found.by_variable else pip_fix(target, f"install {pin.requirement}"),
         )
 
     def causes(self, finding: Finding, effect: Finding, sides: Sides) -> bool:
         """A pin that does not hold is the same thing, seen from pip."""
         del finding, sides
         return effect.code == "PKG001" and effect.subject.name.startswith("torch -> nvidia-cudnn")
-
-
-def _cudnn_of(torch: Mapping[str, Any]) -> tuple[str, tuple[int, ...]]:
-    """The pin as it stands in the metadata, and its first three numbers; empty where there is none."""
-    for stated in sorted(torch["requires"]):
-        match = re.match(r"^nvidia-cudnn-cu\d+\s*\(?==\s*(\d{1,6})\.(\d{1,6})\.(\d{1,6})", stated)
-        if match:
-            return stated, tuple(int(number) for number in match.groups())
-    return "", ()
 
 
 def _refusal(target: Snapshot, compiled: tuple[int, ...], runtime: tuple[int, ...]) -> str:

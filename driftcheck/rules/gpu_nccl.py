@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from driftcheck.findings import Confidence, Finding, Fix, Impact, Subject
+from driftcheck.findings import Confidence, Evidence, Finding, Fix, Impact, Subject
 from driftcheck.knowledge import cuda
 from driftcheck.knowledge import gpu_libraries as known
 from driftcheck.rules import cuda_copies as copies
@@ -19,7 +19,6 @@ from driftcheck.rules.shared_objects import Failing
 from driftcheck.snapshot import Snapshot
 
 _WHEEL = re.compile(r"^nvidia-nccl-cu\d{2}$")
-_PIN = re.compile(r"^(nvidia-nccl-cu\d{2}\s*\(?==\s*(\d{1,6}\.\d{1,6}(?:\.\d{1,6})?))")
 
 
 class GPU038(Contradiction):
@@ -63,49 +62,56 @@ class GPU038(Contradiction):
         needed, offered, frameworks = cuda.needed_level(built_with), gpu.driver_level(target), _frameworks(target)
         if offered is None:
             if frameworks and all(needed > level for level in frameworks.values()):
-                yield self._without_driver(target, found, needed, frameworks)
+                first = min(frameworks, key=lambda name: (-frameworks[name][0], name))
+                yield self._finding(
+                    target,
+                    found,
+                    Confidence.POSSIBLE,
+                    f", and {first} for CUDA {gpu.builds(target)[first]['cuda']}",
+                    f"{first} starts on drivers for CUDA {cuda.spelled(frameworks[first])} too, and computes there "
+                    "until several GPUs work together.",
+                    [at(target, "target", "cuda", "builds", name, "cuda") for name in frameworks],
+                    frameworks[first][0],
+                )
         # Where no framework starts on this driver either, GPU001 says all that there is to say.
         elif needed > offered.value and any(level <= offered.value for level in frameworks.values()):
-            yield self._on_driver(target, found, needed, offered)
+            facts = gpu.nvidia(target) or {}
+            version = gpu.driver_version(facts)
+            sure = offered.sure and len(gpu.devices(target)) != 1
+            yield self._finding(
+                target,
+                found,
+                Confidence.LIKELY if sure else Confidence.POSSIBLE,
+                f", and does not start on the driver{f' {version}' if version else ''} "
+                f"(CUDA {cuda.spelled(offered.value)})",
+                "It is used where several GPUs compute together.",
+                [at(target, "target", *offered.path), *gpu.version_evidence(target, facts)],
+                offered.value[0],
+            )
 
-    def _on_driver(self, target: Snapshot, found: Copy, needed: cuda.Level, offered: gpu.DriverLevel) -> Finding:
-        sure = offered.sure and len(gpu.devices(target)) != 1
-        facts = gpu.nvidia(target) or {}
-        version = gpu.driver_version(facts)
-        driver = f"the driver{f' {version}' if version else ''} (CUDA {cuda.spelled(offered.value)})"
-        return self.finding(
-            Impact.BREAKS,
-            Confidence.LIKELY if sure else Confidence.POSSIBLE,
-            f"{_title(found)}, and does not start on {driver}",
-            Subject("library", found.soname),
-            f"{found.file} holds the runtime of CUDA {found.record['cuda']}, which wants a driver for CUDA "
-            f"{cuda.spelled(needed)} or newer. It is used where several GPUs compute together.",
-            predicted_error=f"Cuda failure '{gpu.CUDA_ERRORS[35]}'",
-            evidence=[
-                found.evidence(target),
-                at(target, "target", *offered.path),
-                *gpu.version_evidence(target, facts),
-            ],
-            fix=_fix(target, found, offered.value[0]),
-        )
-
-    def _without_driver(
-        self, target: Snapshot, found: Copy, needed: cuda.Level, frameworks: dict[str, cuda.Level]
+    def _finding(
+        self,
+        target: Snapshot,
+        found: Copy,
+        confidence: Confidence,
+        against: str,
+        consequence: str,
+        evidence: Sequence[Evidence],
+        generation: int,
     ) -> Finding:
-        first = min(frameworks, key=lambda name: (-frameworks[name][0], name))
+        """``against``: what its CUDA is too new for; ``generation``: of the CUDA that would do."""
+        built_with = found.record["cuda"]
+        needed = cuda.needed_level(cuda.level(built_with) or (0, 0))
         return self.finding(
             Impact.BREAKS,
-            Confidence.POSSIBLE,
-            f"{_title(found)}, and {first} for CUDA {gpu.builds(target)[first]['cuda']}",
+            confidence,
+            f"NCCL {copies.text(found.version)} was built with CUDA {built_with}{against}",
             Subject("library", found.soname),
-            f"{found.file} wants a driver for CUDA {cuda.spelled(needed)} or newer, and {first} starts on drivers for "
-            f"CUDA {cuda.spelled(frameworks[first])} too. There it computes until several GPUs work together.",
+            f"{found.file} holds the runtime of CUDA {built_with}, which wants a driver for CUDA "
+            f"{cuda.spelled(needed)} or newer. {consequence}",
             predicted_error=f"Cuda failure '{gpu.CUDA_ERRORS[35]}'",
-            evidence=[
-                found.evidence(target),
-                *(at(target, "target", "cuda", "builds", name, "cuda") for name in frameworks),
-            ],
-            fix=_fix(target, found, frameworks[first][0]),
+            evidence=[found.evidence(target), *evidence],
+            fix=_fix(target, found, generation),
         )
 
 
@@ -173,22 +179,18 @@ class GPU039(Contradiction):
         )
 
     def _older(self, target: Snapshot) -> Iterator[Finding]:
-        found, (stated, compiled) = _loaded(target), _pin(target)
-        if found is None or found.version is None or not compiled or found.version[:2] >= compiled[:2]:
+        found, pin = _loaded(target), copies.pin_of_torch(target, "nccl")
+        if found is None or found.version is None or pin is None or found.version[:2] >= pin.version[:2]:
             return
         if "torch" not in gpu.chosen_for_cuda(target):
             return
         yield self.finding(
             Impact.CHANGES_RESULTS,
             Confidence.POSSIBLE,
-            f"NCCL {copies.text(found.version)} would be loaded, and torch was built with {copies.text(compiled)}",
+            f"NCCL {copies.text(found.version)} would be loaded, and torch was built with {copies.text(pin.version)}",
             Subject("library", found.soname),
-            f"torch requires {stated.partition(';')[0].strip()}, and the loader takes {found.file}"
-            + (", because its directory is in LD_LIBRARY_PATH." if found.by_variable else "."),
-            evidence=[
-                found.evidence(target),
-                at(target, "target", "packages", "distributions", "torch", "requires", stated),
-            ],
+            pin.explanation(found),
+            evidence=[found.evidence(target), pin.evidence(target)],
             fix=_fix(target, found, None),
         )
 
@@ -206,35 +208,20 @@ def _loaded(target: Snapshot) -> Copy | None:
     return copies.taken(target, "nccl", "libnccl.so.2")
 
 
-def _title(found: Copy) -> str:
-    return f"NCCL {copies.text(found.version)} was built with CUDA {found.record['cuda']}"
-
-
 def _frameworks(target: Snapshot) -> dict[str, cuda.Level]:
     """``{name: CUDA level of the oldest drivers on which it starts}``, of those that state their CUDA."""
     stated = {name: cuda.level(gpu.builds(target)[name].get("cuda")) for name in gpu.chosen_for_cuda(target)}
     return {name: cuda.needed_level(level) for name, level in stated.items() if level is not None}
 
 
-def _pin(target: Snapshot) -> tuple[str, tuple[int, ...]]:
-    """The requirement of torch as it stands in its metadata, and its version; empty where there is none."""
-    torch = distributions_of(target).get("torch")
-    for stated in sorted(torch["requires"] if torch else ()):
-        match = _PIN.match(stated)
-        if match:
-            return stated, tuple(int(number) for number in match[2].split("."))
-    return "", ()
-
-
 def _fix(target: Snapshot, found: Copy | None, generation: int | None) -> Sequence[Fix]:
     """``generation``: of the CUDA that NCCL should be for; None where only its version is wrong."""
     if found is not None and found.by_variable:
         return [Fix("variable", f"LD_LIBRARY_PATH without {found.directory}")]
-    stated, _ = _pin(target)
+    pin = copies.pin_of_torch(target, "nccl")
     wanted = f"nvidia-nccl-cu{generation}" if generation is not None else ""
-    match = _PIN.match(stated)
-    if match and match[1].startswith(wanted):
-        wanted = re.sub(r"[\s(]", "", match[1])
+    if pin is not None and pin.requirement.startswith(wanted):
+        wanted = pin.requirement
     if not wanted or (found is not None and not found.of_wheel):
         return [Fix("advice", "Install the NCCL that the framework was built with.")]
     # All wheels of NCCL write the same file: who removes one removes the file of the other too.

@@ -129,7 +129,7 @@ def test_gpu021_an_older_cudnn_of_the_image_comes_first() -> None:
 
 def test_gpu021_an_older_wheel() -> None:
     (found,) = findings("GPU021", cuda=cuda(*cudnn(WHEEL, "9.1.0.70"), builds=TORCH), packages=packages())
-    assert [fix.text for fix in found.fix] == ['python -m pip install "nvidia-cudnn-cu12==9.10.2.21"']
+    assert [fix.text for fix in found.fix] == ["python -m pip install nvidia-cudnn-cu12==9.10.2.21"]
     assert found.predicted_error is not None
     assert found.predicted_error.endswith("can find the bundled cuDNN. ")
 
