@@ -206,7 +206,6 @@ def test_the_look_up_by_hash_agrees_with_reading_every_symbol() -> None:
 
 
 @linux
-@pytest.mark.skipif(not hasattr(ctypes, "CDLL"), reason="no ctypes")
 def test_assembled_files_are_accepted_by_the_real_loader(tmp_path: Path) -> None:
     path = tmp_path / "good.so"
     path.write_bytes(assembler.native(defines=(("answer", "V_1"),), soname="libgood.so"))

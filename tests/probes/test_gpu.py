@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pynvml
 import pytest
 from driftcheck.probes import common, gpu, nvml
 from support.driver import CUDA, PROC_535, PROC_OPEN_570, STUB, Build, Machine, builder
@@ -147,10 +147,6 @@ def test_nvml_answers(machine: Machine, build: Build, capfd: pytest.CaptureFixtu
     assert machine.section() == section
 
 
-PYNVML = importlib.util.find_spec("pynvml")
-
-
-@pytest.mark.skipif(PYNVML is None, reason="nvidia-ml-py is not installed")
 def test_the_stub_is_what_nvidia_ml_py_takes_it_for(machine: Machine, build: Build) -> None:
     machine.driver()
     machine.library("libnvidia-ml.so.535.104.05", build(STUB))
@@ -175,7 +171,7 @@ print("\\n" + json.dumps({"driver": text(n.nvmlSystemGetDriverVersion()),
         env={
             **os.environ,
             "LD_LIBRARY_PATH": str(machine.root / "usr" / "lib64"),
-            "PYTHONPATH": str(Path(str(PYNVML and PYNVML.origin)).parent),
+            "PYTHONPATH": str(Path(pynvml.__file__).parent),
         },
         stdout=subprocess.PIPE,
         text=True,

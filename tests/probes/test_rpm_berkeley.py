@@ -1,21 +1,16 @@
 """The reader of Berkeley DB's hash tables, against real ones that were cut, bent and scrambled."""
 
-import io
-import lzma
 import random
 import struct
-from pathlib import Path
 
 import pytest
-from driftcheck.probes import os_packages, rpm_berkeley
-
-DATA = Path(__file__).parent / "data"
-LIMIT = 1 << 20
+from driftcheck.probes import rpm_berkeley
+from support.rpm_databases import EXPECTED, LIMIT, fixture, found_in
 
 
 @pytest.fixture(params=["berkeley", "big-endian"])
 def database(request: pytest.FixtureRequest) -> "Database":
-    return Database(lzma.decompress((DATA / f"rpmdb.{request.param}.xz").read_bytes()))
+    return Database(fixture(request.param))
 
 
 class Database:
@@ -51,23 +46,7 @@ class Database:
 
 
 def read(data: bytes) -> tuple[set[str], list[str]]:
-    """Names and versions of the packages that are found, and what is said to be broken."""
-    packages, broken = set(), []
-    for blob, reason in rpm_berkeley.headers(io.BytesIO(data), len(data), LIMIT):
-        assert (blob is None) == bool(reason)
-        if blob is None:
-            broken.append(reason)
-            continue
-        try:
-            package = os_packages.rpm_package(os_packages.parse_rpm_header(blob))
-        except ValueError as error:
-            broken.append(str(error))
-        else:
-            packages.add(f"{package.name} {package.version} {package.architecture}" if package else "")
-    return packages, broken
-
-
-EXPECTED = set((DATA / "rpmdb.expected").read_text().splitlines())
+    return found_in(rpm_berkeley, data)
 
 
 def test_whole(database: Database) -> None:

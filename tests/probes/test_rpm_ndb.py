@@ -1,41 +1,24 @@
 """The reader of rpm's own kind of database, against a real one that was cut, bent and scrambled."""
 
 import io
-import lzma
 import random
 import struct
-from pathlib import Path
 
 import pytest
-from driftcheck.probes import os_packages, rpm_ndb
+from driftcheck.probes import rpm_ndb
+from support.rpm_databases import EXPECTED, fixture, found_in
 
-DATA = Path(__file__).parent / "data"
-EXPECTED = set((DATA / "rpmdb.expected").read_text().splitlines())
-LIMIT = 1 << 20
 # Offsets in a slot, after its magic.
 NUMBER, FIRST, COUNT = 4, 8, 12
 
 
 @pytest.fixture
 def whole() -> bytes:
-    return lzma.decompress((DATA / "rpmdb.ndb.xz").read_bytes())
+    return fixture("ndb")
 
 
 def read(data: bytes) -> tuple[set[str], list[str]]:
-    """Names and versions of the packages that are found, and what is said to be broken."""
-    packages, broken = set(), []
-    for blob, reason in rpm_ndb.headers(io.BytesIO(data), len(data), LIMIT):
-        assert (blob is None) == bool(reason)
-        if blob is None:
-            broken.append(reason)
-            continue
-        try:
-            package = os_packages.rpm_package(os_packages.parse_rpm_header(blob))
-        except ValueError as error:
-            broken.append(str(error))
-        else:
-            packages.add(f"{package.name} {package.version} {package.architecture}" if package else "")
-    return packages, broken
+    return found_in(rpm_ndb, data)
 
 
 def slots(data: bytes) -> list[int]:
